@@ -1,0 +1,1 @@
+//! Sinks that build the read models.

@@ -1,0 +1,102 @@
+//! Sinks: connectors that build read models from curated topics.
+//!
+//! Delivery contract: a sink keeps its own positions beside its rows and writes both at once, so that every record is
+//! applied exactly once, whatever dies in between. A sink that cannot do so (a cache) applies records idempotently by
+//! their offset.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::event::{AnyEvent, EventKind};
+use crate::settings::{Settings, SettingsError};
+use crate::time::EventTime;
+
+/// One record on its way into a read model.
+#[derive(Debug)]
+pub struct SinkRecord {
+    pub topic: Arc<str>,
+    pub partition: u32,
+    pub offset: u64,
+    pub event_time: EventTime,
+    pub key: Option<Vec<u8>>,
+    pub body: SinkBody,
+}
+
+#[derive(Debug)]
+pub enum SinkBody {
+    Event(AnyEvent),
+    Tombstone,
+    /// A dead letter as it lies in its topic.
+    DeadLetter {
+        value: Option<Vec<u8>>,
+        headers: Vec<(String, Option<Vec<u8>>)>,
+    },
+}
+
+/// The next offset to read, and how far in event time the read model has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkPosition {
+    pub topic: Arc<str>,
+    pub partition: u32,
+    pub next_offset: u64,
+    pub event_time: EventTime,
+}
+
+/// Records of one task, in order, and the positions after them.
+#[derive(Debug, Default)]
+pub struct SinkBatch {
+    pub task: u32,
+    pub records: Vec<SinkRecord>,
+    pub next: Vec<SinkPosition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// The other side does not answer, or asks for patience. Nothing was written; try again later.
+    #[error("not reachable: {0}")]
+    Unavailable(String),
+    /// Another owner has claimed the task. Nothing was written; give the task up.
+    #[error("task {task} has a newer owner")]
+    Fenced { task: u32 },
+    /// This record can never be written. Nothing of the batch was written.
+    #[error("record {index} of the batch was refused: {message}")]
+    Refused { index: usize, code: &'static str, message: String },
+    /// Wrong set-up: tables missing, permission denied. Says what to do.
+    #[error("{0}")]
+    Misconfigured(String),
+}
+
+/// One open sink. Calls block; the engine gives each sink a thread of its own.
+pub trait Sink: Send {
+    /// What [`Sink::apply`] would do, one line each; empty when all is in place.
+    fn plan(&mut self) -> Result<Vec<String>, SinkError>;
+
+    /// Brings tables and the like up to date. Idempotent.
+    fn apply(&mut self) -> Result<(), SinkError>;
+
+    /// Makes `owner` the only one who may write for `task`, and returns where to go on reading.
+    /// Topics without a position start at their beginning.
+    fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError>;
+
+    /// Writes the whole batch with its positions, or nothing.
+    fn write(&mut self, batch: &SinkBatch) -> Result<(), SinkError>;
+}
+
+/// Everything about a kind of sink that can be known before it is opened.
+#[derive(Clone, Copy)]
+pub struct SinkSpec {
+    /// `postgres`, `redis`, `sqlite`.
+    pub name: &'static str,
+    pub summary: &'static str,
+    /// The kinds it makes something of; others are a finding of the topology check.
+    pub consumes: &'static [EventKind],
+    pub example: &'static str,
+    /// Checks the settings and returns a sink that connects on first use. The first argument is the sink's own name.
+    pub open: fn(&str, &Settings) -> Result<Box<dyn Sink>, Vec<SettingsError>>,
+}
+
+impl fmt::Debug for SinkSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "SinkSpec({})", self.name)
+    }
+}

@@ -1,0 +1,170 @@
+//! What the engine asks of a broker. Two implementations pass one conformance suite: `kafka` and `embedded`.
+
+mod batch;
+mod error;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use batch::{RecordBatch, RecordMeta};
+pub use error::{BrokerError, BrokerErrorKind};
+
+pub type Result<T> = std::result::Result<T, BrokerError>;
+
+/// A topic and one of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    pub topic: Arc<str>,
+    pub partition: u32,
+}
+
+impl TopicPartition {
+    pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+/// A record to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub partition: u32,
+    pub timestamp_ms: i64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    pub partitions: u32,
+    pub replication: u16,
+    /// By Kafka's names: `cleanup.policy`, `retention.ms`, …
+    pub config: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    pub name: String,
+    pub partitions: u32,
+}
+
+/// First offset that exists and the offset after the last that does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    pub low: u64,
+    pub high: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadCommitted,
+    ReadUncommitted,
+}
+
+/// What a member of a unit's group is told. Every event must be answered with [`Member::acknowledge`] after the worker
+/// has acted on it; until then the group waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberEvent {
+    /// These tasks are now ours, in addition to those we had.
+    Assigned(Vec<u32>),
+    /// These tasks are to be given up. Commit first, then acknowledge.
+    Revoked(Vec<u32>),
+    /// These tasks are somebody else's already. Abort; never commit.
+    Lost(Vec<u32>),
+}
+
+/// Membership in the group of one unit: who owns which task. Never reads a record.
+pub trait Member: Send {
+    /// Keeps the membership alive and returns the next event, if there is one. Must be called at least every second.
+    fn poll(&mut self, timeout: Duration) -> Result<Option<MemberEvent>>;
+
+    /// Says that the worker has acted on the event.
+    fn acknowledge(&mut self, event: &MemberEvent) -> Result<()>;
+}
+
+/// Reads partitions that it is told to read.
+pub trait Reader: Send {
+    /// Adds a partition, to be read from `offset`. Replaces the position if it is being read already.
+    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<()>;
+    fn unassign(&mut self, partition: &TopicPartition) -> Result<()>;
+
+    /// Replaces the content of `batch` by the next records, at most `records_max`, waiting up to `timeout` for the first.
+    fn poll(&mut self, batch: &mut RecordBatch, records_max: usize, timeout: Duration) -> Result<()>;
+}
+
+/// Writes records, in transactions or singly. Disposable: after a fatal error it is dropped and a new one opened.
+pub trait Producer: Send {
+    /// Puts the record in the queue. It lies in the topic only after a successful [`Producer::flush`].
+    fn send(&mut self, record: &Outgoing<'_>) -> Result<()>;
+
+    /// Waits until every record is acknowledged; an error if any was not.
+    fn flush(&mut self, deadline: Duration) -> Result<()>;
+
+    fn begin(&mut self) -> Result<()>;
+
+    /// Adds the group's new positions to the transaction, fenced by the membership: an error if the member has been
+    /// removed or its generation is past. Call after [`Producer::flush`].
+    fn send_offsets(
+        &mut self,
+        offsets: &[(TopicPartition, u64)],
+        member: &dyn Member,
+        deadline: Duration,
+    ) -> Result<()>;
+
+    /// Like [`Producer::send_offsets`] for a group without members.
+    fn send_group_offsets(&mut self, group: &str, offsets: &[(TopicPartition, u64)], deadline: Duration) -> Result<()>;
+
+    fn commit(&mut self, deadline: Duration) -> Result<()>;
+    fn abort(&mut self, deadline: Duration) -> Result<()>;
+
+    /// The offset after the last record of this partition that was acknowledged since the producer was opened.
+    fn acknowledged(&self, partition: &TopicPartition) -> Option<u64>;
+}
+
+/// How a slot takes part in its unit's group.
+#[derive(Clone, Debug)]
+pub struct MemberOptions {
+    pub group: String,
+    /// The unit's tasks topic.
+    pub tasks_topic: String,
+    /// `group.instance.id`: the slot's stable name.
+    pub slot: String,
+    pub session_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum ProducerOptions {
+    /// Opening settles what a predecessor of this id left behind, and fences it.
+    Transactional {
+        id: String,
+        timeout: Duration,
+    },
+    Idempotent,
+}
+
+pub trait Broker: Send + Sync {
+    fn member(&self, options: &MemberOptions) -> Result<Box<dyn Member>>;
+    fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>>;
+    fn producer(&self, options: &ProducerOptions) -> Result<Box<dyn Producer>>;
+
+    fn topics(&self) -> Result<Vec<TopicInfo>>;
+    /// An existing topic of that name is an error of kind `AlreadyExists`.
+    fn create_topic(&self, topic: &NewTopic) -> Result<()>;
+    fn delete_topic(&self, name: &str) -> Result<()>;
+
+    /// With `ReadUncommitted` the true end of the log; with `ReadCommitted` the end of what can be read: they differ
+    /// while a transaction is open.
+    fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks>;
+
+    /// The first offset whose record is not older than `timestamp_ms`; `None` past the end.
+    fn offset_for_time(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>>;
+
+    /// The group's committed positions; partitions without one are left out.
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>>;
+
+    /// What this is and where, for people: `Kafka at 127.0.0.1:9092`.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,205 @@
+//! The compiled topology: what the runtime builds from. Only the compiler makes one, so whoever holds it can rely on it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tidemill_core::{EventKind, ProcessorSpec, ReferenceSpec, Settings, SinkSpec};
+
+/// A topology that has passed every check.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    pub pipeline: Pipeline,
+    pub broker: Broker,
+    /// `None`: the embedded broker keeps the schemas itself.
+    pub registry_url: Option<String>,
+    /// Folder of the workers' local stores. Can be deleted at any time: it is rebuilt from the state log.
+    pub state_dir: PathBuf,
+    /// `127.0.0.1:9464`: where `/metrics`, `/livez` and `/readyz` are served.
+    pub http_address: String,
+    /// In the order of the file.
+    pub units: Vec<Unit>,
+    /// Every topic of the pipeline, internal ones included.
+    pub topics: BTreeMap<String, Topic>,
+    /// Those that are active with this broker.
+    pub sinks: Vec<SinkPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    pub name: String,
+    pub version: String,
+    /// First 8 hexadecimal digits of SHA-256 over the resolved file, secrets left out.
+    pub config_hash: String,
+}
+
+impl Pipeline {
+    /// `name@version+hash`, as it stands in `Meta::produced_by`.
+    pub fn produced_by(&self) -> String {
+        format!("{}@{}+{}", self.name, self.version, self.config_hash)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// One process, durable on local disk.
+    Embedded { data_dir: PathBuf },
+    Kafka {
+        bootstrap_servers: String,
+        /// Replication factor of the topics that `apply` creates.
+        replication: u16,
+        /// librdkafka properties for every client, TLS and SASL among them. Values are secret.
+        properties: BTreeMap<String, String>,
+    },
+}
+
+/// Stages deployed together: one consumer group, one set of tasks and workers, one transaction.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    pub name: String,
+    /// Number of tasks, and so of partitions of every topic its stages read. Part of the data model: it cannot change.
+    pub tasks: u32,
+    pub commit: CommitPolicy,
+    pub stages: Vec<Stage>,
+}
+
+/// When a worker commits: once its input is drained, but not sooner than the gap; at a cap under load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitPolicy {
+    pub gap_ms_min: u64,
+    pub interval_ms_max: u64,
+    pub records_max: u64,
+    pub bytes_max: u64,
+    pub transaction_timeout_ms: u64,
+    pub session_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub name: String,
+    pub on_error: OnError,
+    pub inputs: Vec<Input>,
+    /// Port name to topic.
+    pub ports: BTreeMap<String, String>,
+    /// Reference tables of its processors, once each.
+    pub references: Vec<ReferencePlan>,
+}
+
+/// What happens to a record that fails for no fault of the dependency: unreadable, or a processor's bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// Write it to the dead letters and go on.
+    DeadLetter,
+    /// Unreadable records go to the dead letters; a bug stops the worker.
+    Stop,
+}
+
+#[derive(Clone, Debug)]
+pub struct Input {
+    pub topic: String,
+    pub chain: Vec<Link>,
+    /// Topic for what the last processor passes on.
+    pub output: Option<String>,
+    /// Topic for records of this input that fail.
+    pub dead_letters: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub processor: &'static ProcessorSpec,
+    pub settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub struct ReferencePlan {
+    pub spec: &'static ReferenceSpec,
+    pub topic: String,
+    /// Settings of the processor that reads it.
+    pub settings: Settings,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub name: String,
+    pub role: Role,
+    /// What lies in it; `None` for bytes that only the engine or the sender understands.
+    pub kind: Option<EventKind>,
+    pub partitions: u32,
+    pub cleanup: Cleanup,
+    /// Further topic settings, by Kafka's names.
+    pub config: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Written by upstream systems, in what form they send.
+    Ingest,
+    /// Between stages.
+    Internal,
+    /// Written for others to read.
+    Curated,
+    Reference,
+    DeadLetters,
+    /// `<pipeline>.<unit>.tasks`: membership only, never written.
+    Tasks,
+    /// `<pipeline>.<unit>.state`.
+    StateLog,
+    /// `<pipeline>.replays`: which dead letters have been replayed.
+    Replays,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    Delete,
+    Compact,
+}
+
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    pub name: String,
+    pub spec: &'static SinkSpec,
+    pub settings: Settings,
+    /// Topics it reads, dead-letter topics among them where it asks for them.
+    pub topics: Vec<String>,
+    /// Number of the sink's own tasks: the most partitions among its topics.
+    pub tasks: u32,
+}
+
+impl Unit {
+    pub fn tasks_topic(&self, pipeline: &Pipeline) -> String {
+        format!("{}.{}.tasks", pipeline.name, self.name)
+    }
+
+    pub fn state_topic(&self, pipeline: &Pipeline) -> String {
+        format!("{}.{}.state", pipeline.name, self.name)
+    }
+
+    /// Consumer group, as operators' usual tools show it.
+    pub fn group(&self, pipeline: &Pipeline) -> String {
+        format!("{}.{}", pipeline.name, self.name)
+    }
+}
+
+impl SinkPlan {
+    pub fn tasks_topic(&self, pipeline: &Pipeline) -> String {
+        format!("{}.sink-{}.tasks", pipeline.name, self.name)
+    }
+
+    pub fn group(&self, pipeline: &Pipeline) -> String {
+        format!("{}.sink-{}", pipeline.name, self.name)
+    }
+}
+
+impl Pipeline {
+    pub fn replays_topic(&self) -> String {
+        format!("{}.replays", self.name)
+    }
+}
+
+impl OnError {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeadLetter => "dlq",
+            Self::Stop => "stop",
+        }
+    }
+}

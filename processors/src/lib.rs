@@ -1,0 +1,1 @@
+//! The payment logic: pure processors, one file each.

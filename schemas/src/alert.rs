@@ -1,0 +1,18 @@
+//! `alerts.triggered.v1`, keyed by what it is about: something a person should look at.
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::{EventTime, Meta};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    pub meta: Meta,
+    /// Account or counterparty.
+    pub subject: String,
+    /// Stable code: `fraud_declined`, `money_in_suspense`.
+    pub code: String,
+    /// `info`, `warning`, `critical`.
+    pub severity: String,
+    pub message: String,
+    pub payment_id: Option<String>,
+    pub event_time: EventTime,
+}

@@ -1,0 +1,62 @@
+//! Reference data and labels: fee schedules, fraud rules, what turned out to be fraud.
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::{EventTime, Meta};
+
+/// `fraud.labels.v1`, keyed by counterparty: what a payment turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FraudLabel {
+    pub meta: Meta,
+    pub payment_id: String,
+    pub counterparty: String,
+    pub fraud: bool,
+    pub event_time: EventTime,
+}
+
+/// `fraud.rules.v1`, keyed by rule set name, compacted: a reference table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FraudRules {
+    pub meta: Meta,
+    pub name: String,
+    pub version: String,
+    pub effective_from: EventTime,
+    pub threshold: i64,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    pub name: String,
+    /// A rhai expression over the payment and its profiles that is true when the rule hits.
+    pub when: String,
+    pub points: i64,
+}
+
+/// `fees.schedules.v1`, keyed by schedule name and version, compacted: a reference table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeSchedule {
+    pub meta: Meta,
+    pub name: String,
+    pub version: String,
+    pub effective_from: EventTime,
+    /// Empty: every currency.
+    pub currency: String,
+    /// Empty: every channel.
+    pub channel: String,
+    /// Graduated: each tier prices its own slice of the amount. One tier without an end is a plain percentage.
+    pub tiers: Vec<FeeTier>,
+    pub flat_minor: i64,
+    pub min_minor: i64,
+    /// No maximum when absent.
+    pub max_minor: Option<i64>,
+    /// A [`tidemill_core::Rounding`] in snake_case.
+    pub rounding: String,
+}
+
+/// The slice of the amount from the end of the tier before to `up_to_minor` (exclusive; absent: without end).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeTier {
+    pub up_to_minor: Option<i64>,
+    /// Decimal text: `"0.01"` is one per cent.
+    pub rate: String,
+}

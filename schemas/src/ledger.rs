@@ -1,0 +1,91 @@
+//! The ledger's own records: entries, balances, and the instructions that carry money between partitions.
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::{EventTime, Meta};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// Money leaves the account for another.
+    Debit,
+    /// Money arrives.
+    Credit,
+    /// The price of the payment.
+    Fee,
+    /// Money comes back because the other side refused it.
+    Return,
+}
+
+/// `ledger.entries.v1`, keyed by account. One balanced journal line: `account_id` changes by `amount_minor`,
+/// `contra_account_id` by the opposite.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    pub meta: Meta,
+    pub account_id: String,
+    /// Gapless per account, from 1.
+    pub seq: i64,
+    pub payment_id: String,
+    pub source: String,
+    pub kind: EntryKind,
+    /// Signed: negative takes from the account.
+    pub amount_minor: i64,
+    pub currency: String,
+    pub balance_after_minor: i64,
+    /// An internal account of the same partition: `in_transit.<p>.<CCY>`, `fees.<p>.<CCY>`, `suspense.<p>.<CCY>`.
+    pub contra_account_id: String,
+    /// 1 for the payer's side, 2 for the payee's, 3 for a return.
+    pub leg_no: i32,
+    pub event_time: EventTime,
+}
+
+/// `ledger.balances.v1`, keyed by account, compacted: the balance after the transaction that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountBalance {
+    pub meta: Meta,
+    pub account_id: String,
+    pub customer: Option<String>,
+    pub kind: crate::account::AccountKind,
+    pub currency: String,
+    pub posted_minor: i64,
+    /// Sum of open holds on outgoing money.
+    pub pending_minor: i64,
+    /// posted − pending + limit.
+    pub available_minor: i64,
+    pub limit_minor: i64,
+    /// Number of the account's last entry; for internal accounts the count of their changes.
+    pub seq: i64,
+    pub debits_frozen: bool,
+    pub credits_frozen: bool,
+    pub closed: bool,
+    pub event_time: EventTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstructionKind {
+    /// The payee's side of a transfer.
+    Credit,
+    /// A credit that was refused, on its way back to the payer.
+    Return,
+}
+
+/// `ledger.instructions.v1`, keyed by the account to be credited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instruction {
+    pub meta: Meta,
+    pub kind: InstructionKind,
+    pub payment_id: String,
+    pub source: String,
+    /// The account that this instruction credits.
+    pub account_id: String,
+    pub debit_account: String,
+    pub credit_account: String,
+    pub amount_minor: i64,
+    pub fee_minor: i64,
+    pub currency: String,
+    /// Why it comes back, on a return.
+    pub reason: Option<String>,
+    pub leg_no: i32,
+    pub event_time: EventTime,
+    pub customer: Option<String>,
+}

@@ -1,0 +1,27 @@
+//! The events on the topics: Avro schemas, Rust types, codecs.
+//!
+//! One type per event kind. The schema of a kind is `avro/<kind>.v<N>.avsc`; a version that has been published never
+//! changes. Amounts are whole minor units in `long`, never floating point.
+
+pub mod account;
+pub mod alert;
+pub mod codec;
+pub mod decision;
+pub mod fraud;
+pub mod ledger;
+pub mod notification;
+pub mod payment;
+pub mod status;
+
+pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
+pub use alert::Alert;
+pub use codec::CODECS;
+pub use decision::{Decision, RuleHit, Verdict};
+pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, Rule};
+pub use ledger::{AccountBalance, EntryKind, Instruction, InstructionKind, LedgerEntry};
+pub use notification::{CustomerPreferences, Notification};
+pub use payment::{
+    CounterpartyProfile, Merchant, PayerProfile, Payment, PaymentBody, PaymentRequest, PricedPayment, ProfiledPayment,
+    ScoredPayment, ScreenedPayment,
+};
+pub use status::{PaymentStatus, StatusCode, StatusPhase};
