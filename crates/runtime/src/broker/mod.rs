@@ -3,6 +3,7 @@
 mod batch;
 mod error;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,9 @@ pub trait Member: Send {
 
     /// Says that the worker has acted on the event.
     fn acknowledge(&mut self, event: &MemberEvent) -> Result<()>;
+
+    /// For the producer of the same implementation, which needs to know whose membership fences its offsets.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// Reads partitions that it is told to read.
