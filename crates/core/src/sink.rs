@@ -74,6 +74,9 @@ pub trait Sink: Send {
     /// Brings tables and the like up to date. Idempotent.
     fn apply(&mut self) -> Result<(), SinkError>;
 
+    /// Where the read model stands, for all tasks, without claiming any: for status and reconciliation.
+    fn positions(&mut self) -> Result<Vec<SinkPosition>, SinkError>;
+
     /// Makes `owner` the only one who may write for `task`, and returns where to go on reading.
     /// Topics without a position start at their beginning.
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError>;

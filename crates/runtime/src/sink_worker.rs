@@ -1,0 +1,360 @@
+//! Feeds one sink: reads its topics, decodes, and hands whole batches over together with the positions behind them.
+//!
+//! The sink's own positions are the only ones that count, so a batch that may or may not have been written is simply
+//! written again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tidemill_core::sink::{SinkBody, SinkPosition};
+use tidemill_core::{EventTime, RecordView, Sink, SinkBatch, SinkError, SinkRecord};
+use tidemill_topology::plan::{Role, SinkPlan};
+
+use crate::broker::{
+    BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, MemberOptions, Outgoing, ProducerOptions, Reader,
+    RecordBatch, TopicPartition,
+};
+use crate::codecs::{Codecs, ValueError};
+use crate::dead_letter::{self, FailedBy, Failure};
+use crate::worker::{Shared, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE, WorkerHealth};
+
+const RECORDS_PER_BATCH_MAX: usize = 5_000;
+const POLL_WAIT: Duration = Duration::from_millis(50);
+const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
+const FLUSH_DEADLINE: Duration = Duration::from_secs(10);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SinkWorkerError {
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("sink {sink}: {error}")]
+    Sink { sink: String, error: SinkError },
+    #[error("sink {sink}: settings: {message}")]
+    Settings { sink: String, message: String },
+}
+
+pub struct SinkWorker {
+    shared: Arc<Shared>,
+    plan: SinkPlan,
+    slot: String,
+    health: Arc<WorkerHealth>,
+    sink: Box<dyn Sink>,
+    codecs: Codecs,
+    member: Option<Box<dyn Member>>,
+    reader: Box<dyn Reader>,
+    batch: RecordBatch,
+    tasks: BTreeMap<u32, SinkTask>,
+    retry_wait: Duration,
+}
+
+/// Next position of each topic, for one task.
+type SinkTask = BTreeMap<Arc<str>, SinkPosition>;
+
+impl SinkWorker {
+    pub fn new(
+        shared: Arc<Shared>,
+        plan: SinkPlan,
+        slot: String,
+        health: Arc<WorkerHealth>,
+    ) -> Result<Self, SinkWorkerError> {
+        let sink = (plan.spec.open)(&plan.name, &plan.settings).map_err(|errors| SinkWorkerError::Settings {
+            sink: plan.name.clone(),
+            message: errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "),
+        })?;
+        Ok(Self {
+            codecs: Codecs::new(Arc::clone(&shared.registry), shared.codecs),
+            reader: shared.broker.reader(Isolation::ReadCommitted)?,
+            member: None,
+            batch: RecordBatch::default(),
+            tasks: BTreeMap::new(),
+            retry_wait: RETRY_WAIT_MIN,
+            shared,
+            plan,
+            slot,
+            health,
+            sink,
+        })
+    }
+
+    /// Works until `stop` is set. A database that does not answer pauses the sink; only wrong set-up ends it.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = self.step() {
+                self.recover(error)?;
+            }
+            self.health.stepped_at_ms.store(self.shared.clock.unix_ms(), Ordering::Relaxed);
+            self.health.tasks_owned.store(self.tasks.len() as u64, Ordering::Relaxed);
+            self.health.is_prepared.store(self.member.is_some(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), SinkWorkerError> {
+        self.poll_membership()?;
+        self.reader.poll(&mut self.batch, RECORDS_PER_BATCH_MAX, POLL_WAIT)?;
+        let batch = std::mem::take(&mut self.batch);
+        let result = self.write_all(&batch);
+        self.batch = batch;
+        result
+    }
+
+    fn poll_membership(&mut self) -> Result<(), SinkWorkerError> {
+        let member = match &mut self.member {
+            Some(member) => member,
+            None => {
+                let pipeline = &self.shared.topology.pipeline;
+                self.member.insert(self.shared.broker.member(&MemberOptions {
+                    group: self.plan.group(pipeline),
+                    tasks_topic: self.plan.tasks_topic(pipeline),
+                    slot: self.slot.clone(),
+                    session_timeout: SESSION_TIMEOUT,
+                })?)
+            }
+        };
+        let Some(event) = member.poll(Duration::ZERO)? else { return Ok(()) };
+        match &event {
+            MemberEvent::Assigned(tasks) => {
+                for task in tasks {
+                    self.claim(*task)?;
+                }
+            }
+            MemberEvent::Revoked(tasks) | MemberEvent::Lost(tasks) => {
+                for task in tasks {
+                    self.drop_task(*task)?;
+                }
+            }
+        }
+        match &mut self.member {
+            Some(member) => Ok(member.acknowledge(&event)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Fences whoever wrote for the task before, and reads on where the read model stands.
+    fn claim(&mut self, task: u32) -> Result<(), SinkWorkerError> {
+        let positions = loop {
+            match self.sink.claim(task, &self.slot) {
+                Ok(positions) => break positions,
+                Err(SinkError::Unavailable(message)) => self.wait_for_sink(&message),
+                Err(error) => return Err(self.sink_error(error)),
+            }
+        };
+        let mut of_task = SinkTask::new();
+        for topic in &self.plan.topics {
+            let topic: Arc<str> = Arc::from(topic.as_str());
+            let partitions = self.shared.topology.topics.get(topic.as_ref()).map_or(0, |topic| topic.partitions);
+            if task >= partitions {
+                continue;
+            }
+            let partition = TopicPartition::new(Arc::clone(&topic), task);
+            let position = match positions.iter().find(|position| position.topic == topic) {
+                Some(position) => position.clone(),
+                None => SinkPosition {
+                    topic: Arc::clone(&topic),
+                    partition: task,
+                    next_offset: self.shared.broker.watermarks(&partition, Isolation::ReadCommitted)?.low,
+                    event_time: EventTime::default(),
+                },
+            };
+            self.reader.assign(&partition, position.next_offset)?;
+            of_task.insert(topic, position);
+        }
+        self.tasks.insert(task, of_task);
+        Ok(())
+    }
+
+    fn drop_task(&mut self, task: u32) -> Result<(), BrokerError> {
+        for topic in self.tasks.remove(&task).unwrap_or_default().into_keys() {
+            self.reader.unassign(&TopicPartition::new(topic, task))?;
+        }
+        Ok(())
+    }
+
+    fn write_all(&mut self, batch: &RecordBatch) -> Result<(), SinkWorkerError> {
+        let tasks: BTreeSet<u32> = batch.metas().iter().map(|meta| meta.partition).collect();
+        for task in tasks {
+            let Some(mut next) = self.tasks.get(&task).cloned() else { continue };
+            let mut indices = Vec::new();
+            for (index, meta) in batch.metas().iter().enumerate().filter(|(_, meta)| meta.partition == task) {
+                let Some(position) = next.get_mut(&meta.topic) else { continue };
+                if meta.offset < position.next_offset {
+                    continue;
+                }
+                position.next_offset = meta.offset + 1;
+                position.event_time = position.event_time.max(EventTime::from_millis(meta.timestamp_ms));
+                indices.push(index);
+            }
+            self.write_task(task, batch, indices, &next)?;
+            self.tasks.insert(task, next);
+        }
+        Ok(())
+    }
+
+    /// Writes the records of one task; those that can never be written go to the dead letters, the rest is written.
+    fn write_task(
+        &mut self,
+        task: u32,
+        batch: &RecordBatch,
+        mut indices: Vec<usize>,
+        next: &SinkTask,
+    ) -> Result<(), SinkWorkerError> {
+        loop {
+            let mut records = Vec::with_capacity(indices.len());
+            let mut refused: Option<(usize, &'static str, String)> = None;
+            for (position, index) in indices.iter().enumerate() {
+                match self.decode(batch, *index)? {
+                    Ok(record) => records.push(record),
+                    Err((code, message)) => {
+                        refused = Some((position, code, message));
+                        break;
+                    }
+                }
+            }
+            if refused.is_none() {
+                let sink_batch = SinkBatch { task, records, next: next.values().cloned().collect() };
+                match self.sink.write(&sink_batch) {
+                    Ok(()) => {
+                        self.retry_wait = RETRY_WAIT_MIN;
+                        let name = [self.plan.name.as_str()];
+                        self.shared.telemetry.sink_records.with_label_values(&name).inc_by(indices.len() as u64);
+                        return Ok(());
+                    }
+                    Err(SinkError::Unavailable(message)) => {
+                        self.wait_for_sink(&message);
+                        continue;
+                    }
+                    Err(SinkError::Refused { index, code, message }) => refused = Some((index, code, message)),
+                    Err(error) => return Err(self.sink_error(error)),
+                }
+            }
+            if let Some((position, code, message)) = refused {
+                let index = indices.remove(position);
+                self.bury(batch, index, code, &message)?;
+            }
+        }
+    }
+
+    fn decode(
+        &mut self,
+        batch: &RecordBatch,
+        index: usize,
+    ) -> Result<Result<SinkRecord, (&'static str, String)>, SinkWorkerError> {
+        let headers = batch.headers(index);
+        let view = batch.view(index, &headers);
+        let topic = &batch.metas()[index].topic;
+        let planned = self.shared.topology.topics.get(topic.as_ref());
+        let kind = planned.and_then(|topic| topic.kind);
+        let is_dead_letter = planned.is_some_and(|topic| topic.role == Role::DeadLetters);
+        let body = match (view.value, kind) {
+            (value, _) if is_dead_letter => SinkBody::DeadLetter {
+                value: value.map(<[u8]>::to_vec),
+                headers: owned_headers(&view),
+            },
+            (None, _) => SinkBody::Tombstone,
+            (Some(value), Some(kind)) => match self.codecs.decode(kind, value) {
+                Ok(event) => SinkBody::Event(event),
+                Err(ValueError::Unreadable(error)) => return Ok(Err((VALUE_UNREADABLE.code, error.message))),
+                Err(ValueError::UnknownSchema) => {
+                    return Ok(Err((VALUE_SCHEMA_UNKNOWN.code, VALUE_SCHEMA_UNKNOWN.summary.to_owned())));
+                }
+                Err(ValueError::Unavailable(message)) => {
+                    return Err(BrokerError::new(BrokerErrorKind::Retriable, "ask the registry", message).into());
+                }
+            },
+            (Some(_), None) => return Ok(Err((VALUE_UNREADABLE.code, "nobody knows what this topic holds".to_owned()))),
+        };
+        Ok(Ok(SinkRecord {
+            topic: Arc::clone(topic),
+            partition: view.origin.partition,
+            offset: view.origin.offset,
+            event_time: view.event_time,
+            key: view.key.map(<[u8]>::to_vec),
+            body,
+        }))
+    }
+
+    /// Written before the position moves past the record, so it may be written twice but never lost; its id is the same.
+    fn bury(&mut self, batch: &RecordBatch, index: usize, code: &str, message: &str) -> Result<(), SinkWorkerError> {
+        let headers = batch.headers(index);
+        let view = batch.view(index, &headers);
+        if view.origin.topic.ends_with(".dlq") {
+            tracing::error!(code, origin = %view.origin, sink = self.plan.name, "a dead letter cannot be indexed");
+            return Ok(());
+        }
+        let pipeline = &self.shared.topology.pipeline;
+        let by = FailedBy {
+            pipeline: pipeline.name.clone(),
+            produced_by: pipeline.produced_by(),
+            instance: self.slot.clone(),
+            group: self.plan.group(pipeline),
+            failed_at_ms: self.shared.clock.unix_ms(),
+        };
+        let stage = format!("sink-{}", self.plan.name);
+        let failure = Failure {
+            stage: &stage,
+            class: "poison",
+            code,
+            message,
+            field: None,
+            pipeline: &by.pipeline,
+            produced_by: &by.produced_by,
+            instance: &by.instance,
+            group: &by.group,
+            failed_at_ms: by.failed_at_ms,
+        };
+        let owned = dead_letter::headers(&view, &failure);
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            owned.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let topic = format!("{}.dlq", view.origin.topic);
+        let mut producer = self.shared.broker.producer(&ProducerOptions::Idempotent)?;
+        producer.send(&Outgoing {
+            topic: &topic,
+            partition: view.origin.partition,
+            timestamp_ms: view.event_time.millis(),
+            key: view.key,
+            value: view.value,
+            headers: &headers,
+        })?;
+        producer.flush(FLUSH_DEADLINE)?;
+        self.shared.telemetry.dead_letters.with_label_values(&[stage.as_str(), code]).inc();
+        Ok(())
+    }
+
+    fn wait_for_sink(&mut self, message: &str) {
+        tracing::warn!(code = "sink_unavailable", sink = self.plan.name, message, "trying again");
+        self.shared.telemetry.sink_retries.with_label_values(&[&self.plan.name]).inc();
+        let until = self.shared.clock.now() + self.retry_wait;
+        self.retry_wait = (self.retry_wait * 2).min(RETRY_WAIT_MAX);
+        while self.shared.clock.now() < until {
+            self.shared.clock.sleep(POLL_WAIT);
+        }
+    }
+
+    /// Broker trouble and a fenced task are answered by joining anew; everything else is for a person.
+    fn recover(&mut self, error: SinkWorkerError) -> Result<(), SinkWorkerError> {
+        match &error {
+            SinkWorkerError::Broker(broker) if broker.kind == BrokerErrorKind::Misconfigured => return Err(error),
+            SinkWorkerError::Sink { error: SinkError::Fenced { .. }, .. } | SinkWorkerError::Broker(_) => {}
+            SinkWorkerError::Sink { .. } | SinkWorkerError::Settings { .. } => return Err(error),
+        }
+        tracing::warn!(code = "sink_restarted", sink = self.plan.name, %error, "joining the group again");
+        self.member = None;
+        for task in self.tasks.keys().copied().collect::<Vec<_>>() {
+            self.drop_task(task)?;
+        }
+        self.shared.clock.sleep(RETRY_WAIT_MIN * 5);
+        Ok(())
+    }
+
+    fn sink_error(&self, error: SinkError) -> SinkWorkerError {
+        SinkWorkerError::Sink { sink: self.plan.name.clone(), error }
+    }
+}
+
+fn owned_headers(view: &RecordView<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    view.headers.iter().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect()
+}

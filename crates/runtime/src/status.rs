@@ -1,0 +1,184 @@
+//! How far everything is, asked from outside: works on any broker, whether workers run or not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tidemill_topology::Topology;
+use tidemill_topology::plan::{SinkPlan, Unit};
+
+use crate::broker::{Broker, BrokerError, Isolation, RecordBatch, TopicPartition};
+use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, Figures};
+
+/// A checkpoint is looked for this far behind the end of the log first; only then from its beginning.
+const LOOK_BACK: u64 = 2_000;
+const BATCH_RECORDS_MAX: usize = 5_000;
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// One input partition of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InputStatus {
+    pub unit: String,
+    pub topic: String,
+    pub partition: u32,
+    /// Slot of the owner, `-` when the task was given up, empty when it never ran.
+    pub owner: String,
+    pub next_offset: u64,
+    pub end_offset: u64,
+    pub lag_records: u64,
+    /// Age of the oldest record that waits, by the record's own timestamp.
+    pub lag_seconds: Option<i64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// The last committed checkpoint of a task; the default if there is none.
+pub fn checkpoint(broker: &dyn Broker, log: &TopicPartition) -> Result<Checkpoint, BrokerError> {
+    let watermarks = broker.watermarks(log, Isolation::ReadCommitted)?;
+    let near = watermarks.high.saturating_sub(LOOK_BACK).max(watermarks.low);
+    for from in [near, watermarks.low] {
+        if let Some(checkpoint) = last_checkpoint(broker, log, from, watermarks.high)? {
+            return Ok(checkpoint);
+        }
+        if from == watermarks.low {
+            break;
+        }
+    }
+    Ok(Checkpoint::default())
+}
+
+/// Positions of every input of the unit against the ends of its topics.
+pub fn unit_status(
+    broker: &dyn Broker,
+    topology: &Topology,
+    unit: &Unit,
+    now_ms: i64,
+) -> Result<Vec<InputStatus>, StatusError> {
+    let state_topic: Arc<str> = Arc::from(unit.state_topic(&topology.pipeline));
+    let mut rows = Vec::new();
+    for task in 0..unit.tasks {
+        let checkpoint = checkpoint(broker, &TopicPartition::new(Arc::clone(&state_topic), task))?;
+        for input in unit.stages.iter().flat_map(|stage| &stage.inputs) {
+            let partition = TopicPartition::new(input.topic.as_str(), task);
+            let watermarks = broker.watermarks(&partition, Isolation::ReadCommitted)?;
+            let next_offset = checkpoint.positions.get(&input.topic).copied().unwrap_or(watermarks.low);
+            let waiting = if next_offset < watermarks.high {
+                first_timestamp(broker, &partition, next_offset)?
+            } else {
+                None
+            };
+            rows.push(InputStatus {
+                unit: unit.name.clone(),
+                topic: input.topic.clone(),
+                partition: task,
+                owner: checkpoint.owner.clone(),
+                next_offset,
+                end_offset: watermarks.high,
+                // Without a record behind the position only markers are left, and nothing waits.
+                lag_records: waiting.map_or(0, |_| watermarks.high - next_offset),
+                lag_seconds: waiting.map(|timestamp_ms| (now_ms - timestamp_ms).max(0) / 1_000),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Figures of all tasks of a unit together: `stage/topic` to outcome to count.
+pub fn figures(broker: &dyn Broker, topology: &Topology, unit: &Unit) -> Result<Figures, BrokerError> {
+    let state_topic: Arc<str> = Arc::from(unit.state_topic(&topology.pipeline));
+    let mut total: Figures = BTreeMap::new();
+    for task in 0..unit.tasks {
+        let checkpoint = checkpoint(broker, &TopicPartition::new(Arc::clone(&state_topic), task))?;
+        for (input, outcomes) in checkpoint.figures {
+            let of_input = total.entry(input).or_default();
+            for (outcome, count) in outcomes {
+                *of_input.entry(outcome).or_default() += count;
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Offsets that a sink has not written yet, given where it stands.
+pub fn sink_lag(
+    broker: &dyn Broker,
+    topology: &Topology,
+    sink: &SinkPlan,
+    next_offset: impl Fn(&TopicPartition) -> u64,
+) -> Result<u64, BrokerError> {
+    let mut lag = 0;
+    for topic in &sink.topics {
+        let partitions = topology.topics.get(topic).map_or(0, |topic| topic.partitions);
+        for partition in (0..partitions).map(|partition| TopicPartition::new(topic.as_str(), partition)) {
+            let watermarks = broker.watermarks(&partition, Isolation::ReadCommitted)?;
+            let position = next_offset(&partition).max(watermarks.low);
+            if position < watermarks.high && first_timestamp(broker, &partition, position)?.is_some() {
+                lag += watermarks.high - position;
+            }
+        }
+    }
+    Ok(lag)
+}
+
+fn last_checkpoint(
+    broker: &dyn Broker,
+    log: &TopicPartition,
+    from: u64,
+    end: u64,
+) -> Result<Option<Checkpoint>, BrokerError> {
+    let mut last = None;
+    read(broker, log, from, end, |key, value| {
+        if key == Some(CHECKPOINT_KEY) {
+            last = value.and_then(|bytes| Checkpoint::decode(bytes).ok()).or(last.take());
+        }
+    })?;
+    Ok(last)
+}
+
+/// Calls `visit` with the key and value of every record that can be read from `from` to before `end`.
+fn read(
+    broker: &dyn Broker,
+    partition: &TopicPartition,
+    from: u64,
+    end: u64,
+    mut visit: impl FnMut(Option<&[u8]>, Option<&[u8]>),
+) -> Result<(), BrokerError> {
+    if from >= end {
+        return Ok(());
+    }
+    let mut reader = broker.reader(Isolation::ReadCommitted)?;
+    reader.assign(partition, from)?;
+    let mut batch = RecordBatch::default();
+    loop {
+        reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_WAIT)?;
+        for index in 0..batch.len() {
+            let view = batch.view(index, &[]);
+            visit(view.key, view.value);
+        }
+        let is_past = batch.metas().last().is_some_and(|last| last.offset + 1 >= end);
+        if is_past || (batch.is_empty() && reader.reached_end(partition)) {
+            return Ok(());
+        }
+    }
+}
+
+/// Timestamp of the first record that can be read at or after `offset`.
+fn first_timestamp(broker: &dyn Broker, partition: &TopicPartition, offset: u64) -> Result<Option<i64>, BrokerError> {
+    let mut reader = broker.reader(Isolation::ReadCommitted)?;
+    reader.assign(partition, offset)?;
+    let mut batch = RecordBatch::default();
+    loop {
+        reader.poll(&mut batch, 1, POLL_WAIT)?;
+        if let Some(first) = batch.metas().first() {
+            return Ok(Some(first.timestamp_ms));
+        }
+        if reader.reached_end(partition) {
+            return Ok(None);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One process: its workers and sinks, each on a thread of its own, until told to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tidemill_topology::plan::Unit;
+
+use crate::sink_worker::{SinkWorker, SinkWorkerError};
+use crate::worker::{Shared, Worker, WorkerError, WorkerHealth};
+
+/// After this long without a step a worker counts as dead.
+const STALL: Duration = Duration::from_secs(60);
+
+/// What to run here.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Stable name of this process among those of the pipeline: part of every slot's name.
+    pub instance: String,
+    /// Worker threads per unit.
+    pub workers: u32,
+    /// Units to run; empty for all.
+    pub units: Vec<String>,
+    pub sinks: RunSinks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunSinks {
+    All,
+    None,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("worker {slot}: {error}")]
+    Worker { slot: String, error: WorkerError },
+    #[error(transparent)]
+    Sink(#[from] SinkWorkerError),
+    #[error("thread {0} panicked")]
+    Panicked(String),
+    #[error("{0}")]
+    Start(String),
+}
+
+/// A running process.
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    threads: Vec<(String, JoinHandle<()>)>,
+    ended: Receiver<(String, Result<(), RunError>)>,
+    pub health: Health,
+}
+
+/// What `/livez`, `/readyz` and `status` say of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    pub workers: Vec<(String, Arc<WorkerHealth>)>,
+    pub sinks: Vec<(String, Arc<WorkerHealth>)>,
+}
+
+impl Health {
+    /// Whether every thread has made a step lately. Asks nobody else.
+    pub fn is_alive(&self, now_ms: i64) -> bool {
+        let stall_ms = i64::try_from(STALL.as_millis()).unwrap_or(i64::MAX);
+        self.workers.iter().chain(&self.sinks).all(|(_, health)| {
+            let stepped_at_ms = health.stepped_at_ms.load(Ordering::Relaxed);
+            stepped_at_ms == 0 || now_ms - stepped_at_ms < stall_ms
+        })
+    }
+
+    /// Whether every worker has its producer, no task is still catching up, and every sink is in its group.
+    pub fn is_ready(&self) -> bool {
+        let is_prepared = |health: &WorkerHealth| health.is_prepared.load(Ordering::Relaxed);
+        self.workers
+            .iter()
+            .all(|(_, health)| is_prepared(health) && health.tasks_starting.load(Ordering::Relaxed) == 0)
+            && self.sinks.iter().all(|(_, health)| is_prepared(health))
+    }
+}
+
+/// The stable name of a worker: `pipeline-unit-instance-number`.
+pub fn slot_name(pipeline: &str, unit: &str, instance: &str, number: u32) -> String {
+    format!("{pipeline}-{unit}-{instance}-{number}")
+}
+
+/// Starts the threads. Returns when all are built, not when they have caught up.
+pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (report, ended) = channel();
+    let mut running = Running { stop, threads: Vec::new(), ended, health: Health::default() };
+    let topology = Arc::clone(&shared.topology);
+    let is_wanted = |unit: &&Unit| options.units.is_empty() || options.units.contains(&unit.name);
+    for unit in topology.units.iter().filter(is_wanted) {
+        let unit = Arc::new(unit.clone());
+        for number in 0..options.workers {
+            let slot = slot_name(&topology.pipeline.name, &unit.name, &options.instance, number);
+            let health = Arc::new(WorkerHealth::default());
+            let (shared, unit) = (Arc::clone(shared), Arc::clone(&unit));
+            running.health.workers.push((slot.clone(), Arc::clone(&health)));
+            running.spawn(slot.clone(), &report, move |stop| {
+                Worker::new(shared, unit, slot.clone(), health)
+                    .and_then(|worker| worker.run(stop))
+                    .map_err(|error| RunError::Worker { slot, error })
+            })?;
+        }
+    }
+    if options.sinks == RunSinks::All {
+        for plan in topology.sinks.iter().cloned() {
+            let slot = format!("{}-sink-{}-{}", topology.pipeline.name, plan.name, options.instance);
+            let health = Arc::new(WorkerHealth::default());
+            let shared = Arc::clone(shared);
+            running.health.sinks.push((slot.clone(), Arc::clone(&health)));
+            running.spawn(slot.clone(), &report, move |stop| {
+                Ok(SinkWorker::new(shared, plan, slot, health).and_then(|worker| worker.run(stop))?)
+            })?;
+        }
+    }
+    Ok(running)
+}
+
+/// Folder of one instance's stores.
+pub fn instance_dir(state_dir: &std::path::Path, instance: &str) -> PathBuf {
+    state_dir.join(instance)
+}
+
+impl Running {
+    /// Asks all threads to finish what they have begun.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// The first thread to end on its own within `timeout`, with the reason. `None` while all run.
+    pub fn wait(&self, timeout: Duration) -> Option<Result<(), RunError>> {
+        self.ended.recv_timeout(timeout).ok().map(|(_, result)| result)
+    }
+
+    /// Stops and waits for every thread. The first error that any of them ended with is returned.
+    pub fn join(mut self) -> Result<(), RunError> {
+        self.stop();
+        let mut panicked = None;
+        for (name, thread) in self.threads.drain(..) {
+            if thread.join().is_err() {
+                panicked.get_or_insert(RunError::Panicked(name));
+            }
+        }
+        let failed = self.ended.try_iter().find_map(|(_, result)| result.err());
+        match failed.or(panicked) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        report: &Sender<(String, Result<(), RunError>)>,
+        body: impl FnOnce(&AtomicBool) -> Result<(), RunError> + Send + 'static,
+    ) -> Result<(), RunError> {
+        let (stop, report, reported) = (Arc::clone(&self.stop), report.clone(), name.clone());
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            let result = body(&stop);
+            // Nobody listens any more once the process is ending; the result is then of no use to anyone.
+            let _unheard = report.send((reported, result));
+        });
+        let thread = thread.map_err(|error| RunError::Start(format!("thread {name} cannot be started: {error}")))?;
+        self.threads.push((name, thread));
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! One task: partition number p of a unit, with its stores, its positions and its figures.
+
+pub mod checkpoint;
+pub mod restore;
+pub mod state;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tidemill_core::Outcome;
+
+use crate::task::checkpoint::{Checkpoint, Figures, outcome_name};
+use crate::task::state::TaskState;
+
+/// A task that this worker owns and whose state is caught up.
+pub(crate) struct Task {
+    pub(crate) number: u32,
+    pub(crate) state: TaskState,
+    committed: Checkpoint,
+    /// Next offset per topic, after what the open transaction has processed.
+    positions: BTreeMap<Arc<str>, u64>,
+    /// What the open transaction adds to the figures, by number of the input.
+    added: HashMap<(usize, Outcome), u64>,
+    is_touched: bool,
+}
+
+impl Task {
+    pub(crate) fn new(number: u32, state: TaskState, committed: Checkpoint) -> Self {
+        let positions = positions_of(&committed);
+        Self { number, state, committed, positions, added: HashMap::new(), is_touched: false }
+    }
+
+    /// Next offset to process of `topic`; `None` for a topic that is not an input.
+    pub(crate) fn position(&self, topic: &str) -> Option<u64> {
+        self.positions.get(topic).copied()
+    }
+
+    pub(crate) fn positions(&self) -> &BTreeMap<Arc<str>, u64> {
+        &self.positions
+    }
+
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.committed.figures
+    }
+
+    /// Whether the open transaction holds anything of this task.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.is_touched
+    }
+
+    /// Makes the next transaction write a checkpoint of this task, although nothing was processed.
+    pub(crate) fn touch(&mut self) {
+        self.is_touched = true;
+    }
+
+    /// Notes that the record at `offset` ended as `outcome`.
+    pub(crate) fn advance(&mut self, topic: &Arc<str>, offset: u64, input: usize, outcome: Outcome) {
+        self.is_touched = true;
+        match self.positions.get_mut(topic) {
+            Some(position) => *position = offset + 1,
+            None => {
+                self.positions.insert(Arc::clone(topic), offset + 1);
+            }
+        }
+        *self.added.entry((input, outcome)).or_default() += 1;
+    }
+
+    /// The checkpoint that the open transaction would make true. `inputs` names the inputs by number.
+    pub(crate) fn checkpoint(&self, owner: &str, produced_by: &str, inputs: &[String]) -> Checkpoint {
+        let mut figures = self.committed.figures.clone();
+        for ((input, outcome), count) in &self.added {
+            let Some(name) = inputs.get(*input) else { continue };
+            let input_figures = figures.entry(name.clone()).or_default();
+            *input_figures.entry(outcome_name(*outcome)).or_default() += count;
+        }
+        Checkpoint {
+            owner: owner.to_owned(),
+            produced_by: produced_by.to_owned(),
+            positions: self.positions.iter().map(|(topic, offset)| (topic.to_string(), *offset)).collect(),
+            figures,
+        }
+    }
+
+    /// The transaction that held `checkpoint` was committed.
+    pub(crate) fn committed(&mut self, checkpoint: Checkpoint) {
+        self.committed = checkpoint;
+        self.added.clear();
+        self.is_touched = false;
+    }
+
+    /// The transaction was aborted: back to what is committed.
+    pub(crate) fn rewind(&mut self) {
+        self.positions = positions_of(&self.committed);
+        self.added.clear();
+        self.state.discard();
+        self.is_touched = false;
+    }
+}
+
+fn positions_of(checkpoint: &Checkpoint) -> BTreeMap<Arc<str>, u64> {
+    checkpoint.positions.iter().map(|(topic, offset)| (Arc::from(topic.as_str()), *offset)).collect()
+}

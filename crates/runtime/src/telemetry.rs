@@ -1,0 +1,119 @@
+//! Every metric of the engine, by name and type. Labels are bounded; nothing here holds a key or an account.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// Upper bounds of the time histograms, in seconds.
+const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.25, 2.5, 5.0, 10.0];
+
+/// Metrics of one process.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    /// Records read, by stage.
+    pub records_in: IntCounterVec,
+    /// How they ended, by stage and outcome.
+    pub outcomes: IntCounterVec,
+    pub dead_letters: IntCounterVec,
+    pub txn_commits: IntCounter,
+    pub txn_aborts: IntCounter,
+    pub txn_fenced: IntCounter,
+    pub txn_recycled: IntCounter,
+    pub txn_commit_seconds: Histogram,
+    pub state_catch_up_seconds: Histogram,
+    pub group_offsets_disagree: IntCounter,
+    pub tasks_owned: IntGaugeVec,
+    pub consumer_lag_records: IntGaugeVec,
+    pub sink_records: IntCounterVec,
+    pub sink_retries: IntCounterVec,
+    pub sink_lag_offsets: IntGaugeVec,
+    pub registry_retries: IntCounter,
+}
+
+impl Telemetry {
+    /// `produced_by` and `pipeline` label the build.
+    pub fn new(pipeline: &str, version: &str, config_hash: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(
+            Some("tidemill".to_owned()),
+            Some([("pipeline".to_owned(), pipeline.to_owned())].into_iter().collect()),
+        )?;
+        let make = Maker { registry: &registry };
+        let telemetry = Self {
+            records_in: make.counters("stage_records_in_total", "Records read by a stage.", &["stage"])?,
+            outcomes: make.counters("stage_outcomes_total", "How records ended at a stage.", &["stage", "outcome"])?,
+            dead_letters: make.counters("dlq_records_total", "Records written to dead letters.", &["stage", "code"])?,
+            txn_commits: make.counter("txn_commits_total", "Transactions committed.")?,
+            txn_aborts: make.counter("txn_aborts_total", "Transactions aborted and done again.")?,
+            txn_fenced: make.counter("txn_fenced_total", "Times a producer was fenced.")?,
+            txn_recycled: make.counter("txn_recycled_total", "Times the state log had to be asked what is committed.")?,
+            txn_commit_seconds: make.seconds("txn_commit_seconds", "Time from flush to commit.")?,
+            state_catch_up_seconds: make.seconds("state_catch_up_seconds", "Time from assignment to a task's start.")?,
+            group_offsets_disagree: make.counter(
+                "group_offsets_disagree_total",
+                "Times the group's committed offset was not the state log's position.",
+            )?,
+            tasks_owned: make.gauges("tasks_owned", "Tasks that run here.", &["unit"])?,
+            consumer_lag_records: make.gauges(
+                "consumer_lag_records",
+                "Records not yet processed.",
+                &["topic", "partition"],
+            )?,
+            sink_records: make.counters("sink_records_total", "Records written by a sink.", &["sink"])?,
+            sink_retries: make.counters("sink_retries_total", "Batches that a sink had to try again.", &["sink"])?,
+            sink_lag_offsets: make.gauges("sink_lag_offsets", "Offsets a sink is behind.", &["sink"])?,
+            registry_retries: make.counter("registry_retries_total", "Times the schema registry did not answer.")?,
+            registry: registry.clone(),
+        };
+        let build = make.gauges("build_info", "What runs here.", &["version", "config_hash"])?;
+        build.with_label_values(&[version, config_hash]).set(1);
+        Ok(telemetry)
+    }
+
+    /// All metrics in the Prometheus text format.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+struct Maker<'a> {
+    registry: &'a Registry,
+}
+
+impl Maker<'_> {
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::new(name, help)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_carry_the_prefix_and_the_pipeline() {
+        let telemetry = Telemetry::new("payments", "1", "00000000").expect("names are unique");
+        telemetry.txn_commits.inc();
+        let text = telemetry.render().expect("it can be rendered");
+        assert!(text.contains(r#"tidemill_txn_commits_total{pipeline="payments"} 1"#), "{text}");
+        assert!(text.contains("tidemill_build_info"), "{text}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The transaction of a worker: sole owner of begin, commit and abort.
+//!
+//! Commit order: flush, check the acknowledgements, send the offsets, commit. Any other order costs ten times as much,
+//! and offsets that are sent before the state log is flushed would not be fenced by it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::{
+    Broker, BrokerError, BrokerErrorKind, Member, Outgoing, Producer, ProducerOptions, Result, TopicPartition,
+};
+use crate::clock::Clock;
+
+/// How a commit ended.
+#[derive(Debug)]
+pub(crate) enum CommitEnd {
+    Committed,
+    /// Nothing of it can ever be read. Rewind and go on.
+    Aborted(BrokerError),
+    /// Fenced, or nobody knows: the producer is gone and only the state log can tell what is committed.
+    Unknown(BrokerError),
+}
+
+pub(crate) struct Transaction {
+    broker: Arc<dyn Broker>,
+    clock: Arc<dyn Clock>,
+    id: String,
+    timeout: Duration,
+    /// `None` after an error that a producer does not survive.
+    producer: Option<Box<dyn Producer>>,
+    opened_at: Option<Duration>,
+    bytes: u64,
+    records: u64,
+}
+
+impl Transaction {
+    pub(crate) fn new(broker: Arc<dyn Broker>, clock: Arc<dyn Clock>, id: String, timeout: Duration) -> Self {
+        Self { broker, clock, id, timeout, producer: None, opened_at: None, bytes: 0, records: 0 }
+    }
+
+    /// Opens a producer if there is none. Settles what a predecessor of this slot left open.
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        if self.producer.is_none() {
+            let options = ProducerOptions::Transactional { id: self.id.clone(), timeout: self.timeout };
+            self.producer = Some(self.broker.producer(&options)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.producer.is_some()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened_at.is_some()
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.opened_at.map_or(Duration::ZERO, |opened_at| self.clock.now().saturating_sub(opened_at))
+    }
+
+    /// Bytes of keys and values written so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Begins, unless a transaction is open.
+    pub(crate) fn open(&mut self) -> Result<()> {
+        if self.opened_at.is_none() {
+            self.producer()?.begin()?;
+            self.opened_at = Some(self.clock.now());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn send(&mut self, record: &Outgoing<'_>) -> Result<()> {
+        self.open()?;
+        self.bytes += (record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)) as u64;
+        self.records += 1;
+        self.producer()?.send(record)
+    }
+
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Ends the transaction with these input positions, fenced by the membership.
+    pub(crate) fn commit(&mut self, offsets: &[(TopicPartition, u64)], member: &dyn Member) -> CommitEnd {
+        let end = match self.try_commit(offsets, member) {
+            Ok(()) => CommitEnd::Committed,
+            Err(error) => self.give_up(error),
+        };
+        self.close();
+        end
+    }
+
+    /// Ends the transaction without a trace. `Aborted` if that is certain.
+    pub(crate) fn abort(&mut self, cause: BrokerError) -> CommitEnd {
+        let end = self.give_up(cause);
+        self.close();
+        end
+    }
+
+    /// The offset after the last acknowledged record of the partition.
+    pub(crate) fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
+        self.producer.as_ref()?.acknowledged(partition)
+    }
+
+    fn close(&mut self) {
+        self.opened_at = None;
+        self.bytes = 0;
+        self.records = 0;
+    }
+
+    fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
+        self.producer.as_mut().ok_or_else(|| {
+            BrokerError::new(BrokerErrorKind::Fatal, "send", "the producer is gone; it is opened again after a restart")
+        })
+    }
+
+    fn try_commit(&mut self, offsets: &[(TopicPartition, u64)], member: &dyn Member) -> Result<()> {
+        let deadline = self.timeout;
+        self.retry(|producer| producer.flush(deadline))?;
+        self.retry(|producer| producer.send_offsets(offsets, member, deadline))?;
+        // A commit that did not answer in time may have happened, so from here on only the state log knows.
+        self.retry(|producer| producer.commit(deadline))
+    }
+
+    /// The same call again until it answers or the deadline has passed.
+    fn retry(&mut self, mut call: impl FnMut(&mut dyn Producer) -> Result<()>) -> Result<()> {
+        let started_at = self.clock.now();
+        loop {
+            match call(self.producer()?.as_mut()) {
+                Err(error) if error.kind == BrokerErrorKind::Retriable => {
+                    if self.clock.now().saturating_sub(started_at) > self.timeout {
+                        return Err(BrokerError { kind: BrokerErrorKind::Fatal, ..error });
+                    }
+                    self.clock.sleep(Duration::from_millis(20));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn give_up(&mut self, error: BrokerError) -> CommitEnd {
+        let is_certain = match error.kind {
+            BrokerErrorKind::Fenced | BrokerErrorKind::Fatal | BrokerErrorKind::Retriable => false,
+            BrokerErrorKind::Abortable
+            | BrokerErrorKind::MemberLost
+            | BrokerErrorKind::NotFound
+            | BrokerErrorKind::AlreadyExists
+            | BrokerErrorKind::OffsetOutOfRange
+            | BrokerErrorKind::RecordRefused
+            | BrokerErrorKind::Misconfigured => {
+                let deadline = self.timeout;
+                !self.is_open() || self.retry(|producer| producer.abort(deadline)).is_ok()
+            }
+        };
+        if is_certain {
+            return CommitEnd::Aborted(error);
+        }
+        self.producer = None;
+        CommitEnd::Unknown(error)
+    }
+}

@@ -1,0 +1,39 @@
+//! What can go wrong in a worker, sorted by what is done about it.
+
+use tidemill_core::StateError;
+
+use crate::broker::BrokerError;
+use crate::registry::RegistryError;
+use crate::store::StoreError;
+use crate::task::checkpoint::CheckpointError;
+use crate::task::restore::StartError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// By its kind: the same call again, abort and rewind, or a new client.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The local store cannot be used: the tasks are started again, which rebuilds it if need be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A dependency: the worker pauses and asks again; nothing is lost or sent to the dead letters.
+    #[error("the schema registry does not answer: {0}")]
+    RegistryUnavailable(String),
+    #[error("the schema registry refuses: {0}")]
+    Registry(#[from] RegistryError),
+    /// `on_error = "stop"`.
+    #[error("stage {stage} stopped at {origin}: {code}: {message}; see `tidemill explain {code}`")]
+    StoppedOnBug { stage: String, origin: String, code: &'static str, message: String },
+    /// An invariant of the engine does not hold. Stops the worker and never lands in the dead letters.
+    #[error("broken invariant: {0}")]
+    Broken(String),
+    /// The same failure again and again, without one commit in between.
+    #[error("gave up after {attempts} failures in a row, the last: {last}")]
+    GaveUp { attempts: u32, last: String },
+}

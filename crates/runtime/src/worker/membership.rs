@@ -1,0 +1,184 @@
+//! Which tasks the worker owns: coming, going, and starting in the background.
+
+use std::sync::mpsc::{TryRecvError, channel};
+use std::time::Duration;
+
+use crate::broker::{BrokerError, BrokerErrorKind, MemberEvent, MemberOptions, Result as BrokerResult, TopicPartition};
+use crate::task::Task;
+use crate::task::restore::StartTask;
+use crate::worker::{Starting, Worker, WorkerError};
+
+/// A start that waits for somebody else's transaction longer than this is reported.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+impl Worker {
+    pub(super) fn poll_membership(&mut self) -> Result<(), WorkerError> {
+        if self.member.is_none() {
+            let pipeline = &self.shared.topology.pipeline;
+            self.member = Some(self.shared.broker.member(&MemberOptions {
+                group: self.unit.group(pipeline),
+                tasks_topic: self.unit.tasks_topic(pipeline),
+                slot: self.slot.clone(),
+                session_timeout: Duration::from_millis(self.policy().session_timeout_ms),
+            })?);
+        }
+        let Some(event) = self.member_mut()?.poll(Duration::ZERO)? else { return Ok(()) };
+        match &event {
+            MemberEvent::Assigned(tasks) => {
+                self.member_mut()?.acknowledge(&event)?;
+                self.owned.extend(tasks);
+                for task in tasks {
+                    self.start(*task);
+                }
+                Ok(())
+            }
+            MemberEvent::Revoked(tasks) => {
+                self.owned.retain(|task| !tasks.contains(task));
+                self.release(tasks)?;
+                Ok(self.member_mut()?.acknowledge(&event)?)
+            }
+            MemberEvent::Lost(tasks) => {
+                tracing::warn!(code = "tasks_lost", ?tasks, slot = self.slot, "the group gave our tasks away");
+                self.owned.retain(|task| !tasks.contains(task));
+                let lost = BrokerError::new(BrokerErrorKind::Abortable, "poll membership", "tasks were lost");
+                self.abort(lost)?;
+                self.drop_tasks(tasks)?;
+                Ok(self.member_mut()?.acknowledge(&event)?)
+            }
+        }
+    }
+
+    /// Starts the task in the background: a restore may take long, and may have to wait for somebody else.
+    pub(super) fn start(&mut self, number: u32) {
+        let pipeline = &self.shared.topology.pipeline;
+        let start = StartTask {
+            broker: self.shared.broker.clone(),
+            stores: self.shared.stores.clone(),
+            clock: self.shared.clock.clone(),
+            directory: self.shared.state_dir.join(&self.unit.name).join(number.to_string()),
+            identity: format!("{}/{}/{number}", pipeline.name, self.unit.name),
+            slot: self.slot.clone(),
+            state_log: TopicPartition::new(self.state_topic.clone(), number),
+            topics: self.program.inputs.iter().map(|input| input.topic.clone()).collect(),
+            patience: START_PATIENCE,
+            transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
+        };
+        let (done, task) = channel();
+        std::thread::spawn(move || {
+            // The worker may have lost interest meanwhile; then the task is dropped, and its store closed, right here.
+            let _unwanted = done.send(start.run());
+        });
+        self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task });
+    }
+
+    /// Takes over the tasks that are caught up. Each commits a claim at once, so that a successor knows whom to settle.
+    pub(super) fn collect_started(&mut self) -> Result<(), WorkerError> {
+        let mut claimed = false;
+        for number in self.starting.keys().copied().collect::<Vec<_>>() {
+            let Some(starting) = self.starting.get(&number) else { continue };
+            let started_at = starting.started_at;
+            let result = match starting.task.try_recv() {
+                Ok(result) => result,
+                Err(TryRecvError::Empty) => continue,
+                Err(TryRecvError::Disconnected) => {
+                    self.starting.remove(&number);
+                    return Err(WorkerError::Broken(format!("the start of task {number} ended without an answer")));
+                }
+            };
+            self.starting.remove(&number);
+            match result {
+                Ok(mut task) => {
+                    let took = self.shared.clock.now().saturating_sub(started_at);
+                    self.shared.telemetry.state_catch_up_seconds.observe(took.as_secs_f64());
+                    self.compare_with_group(&task);
+                    task.touch();
+                    self.seek(&task)?;
+                    self.tasks.insert(number, task);
+                    claimed = true;
+                }
+                Err(error) => {
+                    tracing::warn!(code = "task_start_failed", task = number, %error, "starting the task again");
+                    self.shared.clock.sleep(Duration::from_millis(100));
+                    self.start(number);
+                }
+            }
+        }
+        if claimed {
+            self.output.transaction.open()?;
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Gives tasks up in good order: commits, and says in the log that nobody owns them.
+    fn release(&mut self, numbers: &[u32]) -> Result<(), WorkerError> {
+        let owned: Vec<u32> = numbers.iter().copied().filter(|number| self.tasks.contains_key(number)).collect();
+        if !owned.is_empty() {
+            for number in &owned {
+                if let Some(task) = self.tasks.get_mut(number) {
+                    task.touch();
+                }
+            }
+            self.output.transaction.open()?;
+            self.commit_releasing(&owned)?;
+        }
+        self.drop_tasks(numbers)
+    }
+
+    /// Forgets tasks and closes their stores, before anybody else is told that they are free.
+    pub(super) fn drop_tasks(&mut self, numbers: &[u32]) -> Result<(), WorkerError> {
+        for number in numbers {
+            self.starting.remove(number);
+            let Some(mut task) = self.tasks.remove(number) else { continue };
+            for topic in task.positions().keys() {
+                self.reader.unassign(&TopicPartition::new(topic.clone(), *number))?;
+            }
+            task.state.discard();
+            task.state.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Reads on at the positions of the task.
+    pub(super) fn seek(&mut self, task: &Task) -> BrokerResult<()> {
+        for (topic, position) in task.positions() {
+            self.reader.assign(&TopicPartition::new(topic.clone(), task.number), *position)?;
+        }
+        Ok(())
+    }
+
+    /// On a planned stop: commit, release, leave.
+    pub(super) fn leave(mut self) -> Result<(), WorkerError> {
+        let numbers: Vec<u32> = self.tasks.keys().chain(self.starting.keys()).copied().collect();
+        self.release(&numbers)
+    }
+
+    /// The group's offsets are a mirror for people's tools. Where they differ from the state log, the log is right, and
+    /// somebody should know.
+    fn compare_with_group(&self, task: &Task) {
+        let partitions: Vec<TopicPartition> =
+            task.positions().keys().map(|topic| TopicPartition::new(topic.clone(), task.number)).collect();
+        let group = self.unit.group(&self.shared.topology.pipeline);
+        // A broker that does not answer here is no reason to hold the task back.
+        let Ok(committed) = self.shared.broker.committed(&group, &partitions) else { return };
+        for (partition, offset) in committed {
+            let position = task.position(&partition.topic);
+            if position != Some(offset) {
+                self.shared.telemetry.group_offsets_disagree.inc();
+                tracing::warn!(
+                    code = "group_offsets_disagree",
+                    topic = %partition.topic,
+                    partition = partition.partition,
+                    group_offset = offset,
+                    state_log_offset = position,
+                    "the group's committed offset is not the state log's; the state log's is used"
+                );
+            }
+        }
+    }
+
+    fn member_mut(&mut self) -> BrokerResult<&mut Box<dyn crate::broker::Member>> {
+        let gone = || BrokerError::new(BrokerErrorKind::MemberLost, "poll membership", "not a member of the group");
+        self.member.as_mut().ok_or_else(gone)
+    }
+}

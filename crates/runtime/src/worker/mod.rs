@@ -1,0 +1,296 @@
+//! A worker: one thread, one slot, one transaction for everything its tasks do.
+//!
+//! Invariant: only the state log says what is committed. Whenever the worker does not know, it forgets its tasks and
+//! starts them again from there.
+
+mod error;
+pub(crate) mod latest;
+mod membership;
+pub(crate) mod process;
+pub(crate) mod program;
+mod recovery;
+mod references;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use tidemill_core::EventCodec;
+use tidemill_topology::Topology;
+use tidemill_topology::plan::{CommitPolicy, Unit};
+
+use crate::broker::{
+    Broker, BrokerError, BrokerErrorKind, Isolation, Member, Outgoing, Reader, RecordBatch, TopicPartition,
+};
+use crate::clock::Clock;
+use crate::codecs::Codecs;
+use crate::dead_letter::FailedBy;
+use crate::registry::SchemaRegistry;
+use crate::store::StoreFactory;
+use crate::task::Task;
+use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
+use crate::task::restore::StartError;
+use crate::telemetry::Telemetry;
+use crate::transaction::{CommitEnd, Transaction};
+pub use crate::worker::error::WorkerError;
+pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+use crate::worker::process::{Output, REGISTRY_RETRY};
+use crate::worker::program::Program;
+
+const RECORDS_PER_POLL_MAX: usize = 2_000;
+const IDLE_WAIT: Duration = Duration::from_millis(20);
+/// Failures in a row, without one commit in between, after which a worker stops.
+const FAILURES_MAX: u32 = 20;
+
+/// What all workers of a process share.
+pub struct Shared {
+    pub topology: Arc<Topology>,
+    pub broker: Arc<dyn Broker>,
+    pub registry: Arc<dyn SchemaRegistry>,
+    pub codecs: &'static [EventCodec],
+    pub stores: Arc<dyn StoreFactory>,
+    pub clock: Arc<dyn Clock>,
+    pub telemetry: Telemetry,
+    /// Folder of this instance's stores.
+    pub state_dir: PathBuf,
+}
+
+/// What others may see of a running worker.
+#[derive(Debug, Default)]
+pub struct WorkerHealth {
+    /// Milliseconds of [`Clock::unix_ms`] at the last step.
+    pub stepped_at_ms: AtomicI64,
+    pub is_prepared: AtomicBool,
+    pub tasks_owned: AtomicU64,
+    pub tasks_starting: AtomicU64,
+}
+
+/// A task on its way, and since when.
+struct Starting {
+    started_at: Duration,
+    task: Receiver<Result<Task, StartError>>,
+}
+
+pub struct Worker {
+    shared: Arc<Shared>,
+    unit: Arc<Unit>,
+    slot: String,
+    state_topic: Arc<str>,
+    health: Arc<WorkerHealth>,
+    program: Program,
+    output: Output,
+    member: Option<Box<dyn Member>>,
+    reader: Box<dyn Reader>,
+    batch: RecordBatch,
+    /// Tasks that the group has given us. Each is in `tasks` or in `starting`, but for moments in between.
+    owned: BTreeSet<u32>,
+    tasks: BTreeMap<u32, Task>,
+    starting: BTreeMap<u32, Starting>,
+    /// Smoothed time of a commit, which the gap between commits follows.
+    commit_time: Duration,
+    is_drained: bool,
+    paused_until: Option<Duration>,
+    failures: u32,
+}
+
+impl Worker {
+    /// `slot` is the worker's stable name: its transactional id and its group instance id.
+    pub fn new(
+        shared: Arc<Shared>,
+        unit: Arc<Unit>,
+        slot: String,
+        health: Arc<WorkerHealth>,
+    ) -> Result<Self, WorkerError> {
+        let pipeline = &shared.topology.pipeline;
+        let program = Program::build(&shared.topology, &unit).map_err(WorkerError::Broken)?;
+        let mut codecs = Codecs::new(Arc::clone(&shared.registry), shared.codecs);
+        for (topic, kind) in program.written() {
+            codecs.prepare(topic, kind)?;
+        }
+        let timeout = Duration::from_millis(unit.commit.transaction_timeout_ms);
+        let transaction =
+            Transaction::new(Arc::clone(&shared.broker), Arc::clone(&shared.clock), slot.clone(), timeout);
+        let failed_by = FailedBy {
+            pipeline: pipeline.name.clone(),
+            produced_by: pipeline.produced_by(),
+            instance: slot.clone(),
+            group: unit.group(pipeline),
+            failed_at_ms: 0,
+        };
+        let mut worker = Self {
+            state_topic: Arc::from(unit.state_topic(pipeline)),
+            reader: shared.broker.reader(Isolation::ReadCommitted)?,
+            output: Output::new(transaction, codecs, failed_by),
+            program,
+            member: None,
+            batch: RecordBatch::default(),
+            owned: BTreeSet::new(),
+            tasks: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            commit_time: Duration::from_millis(5),
+            is_drained: true,
+            paused_until: None,
+            failures: 0,
+            shared,
+            unit,
+            slot,
+            health,
+        };
+        worker.load_references()?;
+        Ok(worker)
+    }
+
+    /// Works until `stop` is set, then commits, gives the tasks up in good order and returns.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), WorkerError> {
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = self.step() {
+                self.recover(error)?;
+            }
+            self.report();
+        }
+        self.leave()
+    }
+
+    /// One turn: membership, tasks that are ready, records, and a commit if it is time.
+    pub fn step(&mut self) -> Result<(), WorkerError> {
+        self.output.transaction.prepare()?;
+        self.poll_membership()?;
+        self.collect_started()?;
+        if let Some(until) = self.paused_until {
+            if self.shared.clock.now() < until {
+                self.shared.clock.sleep(IDLE_WAIT);
+                return self.commit_if_due();
+            }
+            self.paused_until = None;
+        }
+        let wait = self.wait();
+        self.reader.poll(&mut self.batch, RECORDS_PER_POLL_MAX, wait)?;
+        self.is_drained = self.batch.is_empty();
+        self.process_batch()?;
+        self.commit_if_due()
+    }
+
+    fn policy(&self) -> CommitPolicy {
+        self.unit.commit
+    }
+
+    /// Not sooner after the first record than this: follows the cost of a commit, so that committing never takes more
+    /// than about half of the time.
+    fn gap(&self) -> Duration {
+        let policy = self.policy();
+        (self.commit_time * 2)
+            .clamp(Duration::from_millis(policy.gap_ms_min), Duration::from_millis(policy.interval_ms_max))
+    }
+
+    fn wait(&self) -> Duration {
+        let transaction = &self.output.transaction;
+        if transaction.is_open() { self.gap().saturating_sub(transaction.age()) } else { IDLE_WAIT }
+    }
+
+    fn process_batch(&mut self) -> Result<(), WorkerError> {
+        let batch = std::mem::take(&mut self.batch);
+        let result = self.process_all(&batch);
+        self.batch = batch;
+        match result {
+            Err(WorkerError::RegistryUnavailable(message)) => {
+                tracing::warn!(code = "registry_unavailable", message, "paused until the schema registry answers");
+                self.shared.telemetry.registry_retries.inc();
+                self.paused_until = Some(self.shared.clock.now() + REGISTRY_RETRY);
+                self.seek_all()
+            }
+            result => result,
+        }
+    }
+
+    fn process_all(&mut self, batch: &RecordBatch) -> Result<(), WorkerError> {
+        self.output.failed_by.failed_at_ms = self.shared.clock.unix_ms();
+        for index in 0..batch.len() {
+            let headers = batch.headers(index);
+            let record = batch.view(index, &headers);
+            let topic = &batch.metas()[index].topic;
+            let Some(number) = self.program.by_topic.get(topic).copied() else {
+                self.apply_reference(&record);
+                continue;
+            };
+            let Some(task) = self.tasks.get_mut(&record.origin.partition) else { continue };
+            // What was fetched before a rewind, or before the task moved, may arrive once more.
+            if task.position(topic).is_some_and(|position| record.origin.offset < position) {
+                continue;
+            }
+            let input = &self.program.inputs[number];
+            self.output.transaction.open()?;
+            let outcome = self.output.process(input, &self.program.references, task, &record)?;
+            task.advance(topic, record.origin.offset, number, outcome);
+            if self.is_full() {
+                self.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        let policy = self.policy();
+        let transaction = &self.output.transaction;
+        transaction.records() >= policy.records_max || transaction.bytes() >= policy.bytes_max
+    }
+
+    fn commit_if_due(&mut self) -> Result<(), WorkerError> {
+        let transaction = &self.output.transaction;
+        if !transaction.is_open() {
+            return Ok(());
+        }
+        let age = transaction.age();
+        let is_late = age >= Duration::from_millis(self.policy().interval_ms_max);
+        if is_late || (self.is_drained && age >= self.gap()) { self.commit() } else { Ok(()) }
+    }
+
+    /// Commits everything that is staged.
+    fn commit(&mut self) -> Result<(), WorkerError> {
+        self.commit_releasing(&[])
+    }
+
+    /// Commits, and says in the checkpoints of `released` tasks that nobody owns them.
+    fn commit_releasing(&mut self, released: &[u32]) -> Result<(), WorkerError> {
+        let started_at = self.shared.clock.now();
+        let now_ms = self.shared.clock.unix_ms();
+        self.output.write_latest()?;
+        let produced_by = self.shared.topology.pipeline.produced_by();
+        let mut checkpoints: Vec<(u32, Checkpoint, Vec<u8>)> = Vec::new();
+        let mut offsets = Vec::new();
+        for task in self.tasks.values().filter(|task| task.is_touched()) {
+            for (key, value) in task.state.changes() {
+                self.output.transaction.send(&state_record(&self.state_topic, task.number, now_ms, key, value))?;
+            }
+            let owner = if released.contains(&task.number) { RELEASED } else { &self.slot };
+            let checkpoint = task.checkpoint(owner, &produced_by, &self.program.names);
+            let bytes = checkpoint.encode()?;
+            let record = state_record(&self.state_topic, task.number, now_ms, CHECKPOINT_KEY, Some(&bytes));
+            self.output.transaction.send(&record)?;
+            for (topic, position) in task.positions() {
+                offsets.push((TopicPartition::new(Arc::clone(topic), task.number), *position));
+            }
+            checkpoints.push((task.number, checkpoint, bytes));
+        }
+        let Some(member) = &self.member else {
+            return Err(BrokerError::new(BrokerErrorKind::MemberLost, "commit", "not a member of the group").into());
+        };
+        match self.output.transaction.commit(&offsets, member.as_ref()) {
+            CommitEnd::Committed => self.committed(checkpoints, started_at),
+            CommitEnd::Aborted(error) => self.aborted(error),
+            CommitEnd::Unknown(error) => self.recycle(&error),
+        }
+    }
+}
+
+fn state_record<'a>(
+    topic: &'a str,
+    task: u32,
+    now_ms: i64,
+    key: &'a [u8],
+    value: Option<&'a [u8]>,
+) -> Outgoing<'a> {
+    Outgoing { topic, partition: task, timestamp_ms: now_ms, key: Some(key), value, headers: &[] }
+}

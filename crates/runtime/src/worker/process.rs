@@ -1,0 +1,227 @@
+//! One record: decoded, taken through its chain, and its effects written into the open transaction.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tidemill_core::chain::{self, Ended, Surroundings};
+use tidemill_core::effects::Write;
+use tidemill_core::{AnyEvent, Class, CodeSpec, Effects, Outcome, RawEvent, RecordView, Reject, partition};
+use tidemill_topology::plan::OnError;
+
+use crate::broker::Outgoing;
+use crate::codecs::{Codecs, ValueError};
+use crate::dead_letter::{self, FailedBy, Failure};
+use crate::task::Task;
+use crate::transaction::Transaction;
+use crate::worker::WorkerError;
+use crate::worker::latest::Latest;
+use crate::worker::program::{Head, InputProgram, Port, ReferenceTables};
+
+/// A record of a topic with a schema could not be read. Only somebody who writes past Tidemill can cause it.
+pub static VALUE_UNREADABLE: CodeSpec = CodeSpec {
+    code: "value_unreadable",
+    class: Class::Decode,
+    summary: "The value is not in the Confluent wire format, or not a datum of the schema it names.",
+    remedy: "Find out who wrote it: on this topic only the pipeline should. Mend the record and replay it.",
+};
+
+/// A record names a schema that the registry does not know.
+pub static VALUE_SCHEMA_UNKNOWN: CodeSpec = CodeSpec {
+    code: "value_schema_unknown",
+    class: Class::Schema,
+    summary: "The schema id of the value is not registered, or stands for another kind of event.",
+    remedy: "Register the schema, or mend the record, and replay it with `tidemill dlq replay`.",
+};
+
+/// What a worker writes records with. Everything here belongs to the worker's one transaction.
+pub(crate) struct Output {
+    pub(crate) transaction: Transaction,
+    pub(crate) codecs: Codecs,
+    pub(crate) latest: Latest,
+    pub(crate) failed_by: FailedBy,
+    produced_by: String,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    effects: Effects,
+}
+
+/// Where an emitted event comes from: what its identity is derived from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    record: &'a RecordView<'a>,
+    ordinal: u32,
+}
+
+impl Output {
+    pub(crate) fn new(transaction: Transaction, codecs: Codecs, failed_by: FailedBy) -> Self {
+        Self {
+            transaction,
+            codecs,
+            latest: Latest::default(),
+            produced_by: failed_by.produced_by.clone(),
+            failed_by,
+            key: Vec::new(),
+            value: Vec::new(),
+            effects: Effects::default(),
+        }
+    }
+
+    /// Takes one record through its chain. The task's state and positions are staged, its effects are in the transaction.
+    pub(crate) fn process(
+        &mut self,
+        input: &InputProgram,
+        references: &ReferenceTables,
+        task: &mut Task,
+        record: &RecordView<'_>,
+    ) -> Result<Outcome, WorkerError> {
+        let event = match self.decode(input, record)? {
+            Ok(event) => event,
+            Err(reject) => return self.bury(input, record, &reject),
+        };
+        let decodes = match input.head {
+            Head::Raw { decodes } => decodes,
+            Head::Event(_) => None,
+        };
+        let schemas = self.codecs.for_kind(decodes);
+        let around = Surroundings { task: task.number, references, schemas: &schemas };
+        let ended = chain::run(&input.processors, event, *record, &mut task.state, &mut self.effects, around)?;
+        let outcome = match ended {
+            Ended::Passed(event) => {
+                self.write_effects(input, record)?;
+                match &input.output {
+                    Some(port) => self.emit(port, event, Write::Append, Source { record, ordinal: 0 })?,
+                    None => tracing::debug!(topic = %input.topic, "the chain passed an event on to nowhere"),
+                }
+                return Ok(Outcome::Passed);
+            }
+            Ended::Done(outcome) => outcome,
+            Ended::Answered(reject) => Outcome::Rejected(reject.code().code),
+            Ended::Unanswered(reject) => {
+                self.write_effects(input, record)?;
+                return self.bury(input, record, &reject);
+            }
+        };
+        self.write_effects(input, record)?;
+        Ok(outcome)
+    }
+
+    fn decode(
+        &mut self,
+        input: &InputProgram,
+        record: &RecordView<'_>,
+    ) -> Result<Result<AnyEvent, Reject>, WorkerError> {
+        match input.head {
+            Head::Raw { decodes: None } => Ok(Ok(Box::new(RawEvent))),
+            Head::Raw { decodes: Some(kind) } => {
+                if let Some(value) = record.value {
+                    self.codecs.look_ahead(kind, value).map_err(WorkerError::RegistryUnavailable)?;
+                }
+                Ok(Ok(Box::new(RawEvent)))
+            }
+            Head::Event(kind) => match self.codecs.decode(kind, record.value.unwrap_or_default()) {
+                Ok(event) => Ok(Ok(event)),
+                Err(ValueError::Unreadable(error)) => Ok(Err(Reject::new(&VALUE_UNREADABLE).because(error.message))),
+                Err(ValueError::UnknownSchema) => Ok(Err(Reject::new(&VALUE_SCHEMA_UNKNOWN))),
+                Err(ValueError::Unavailable(message)) => Err(WorkerError::RegistryUnavailable(message)),
+            },
+        }
+    }
+
+    fn write_effects(&mut self, input: &InputProgram, record: &RecordView<'_>) -> Result<(), WorkerError> {
+        let mut effects = std::mem::take(&mut self.effects);
+        for (effect, ordinal) in effects.drain().zip(1..) {
+            let Some(port) = input.ports.get(effect.port) else {
+                return Err(WorkerError::Broken(format!("stage {} has no port {}", input.stage, effect.port)));
+            };
+            self.emit(port, effect.event, effect.write, Source { record, ordinal })?;
+        }
+        self.effects = effects;
+        Ok(())
+    }
+
+    fn emit(&mut self, port: &Port, mut event: AnyEvent, write: Write, source: Source<'_>) -> Result<(), WorkerError> {
+        if let Some(meta) = event.meta_mut() {
+            meta.record_id.clear();
+            let _infallible = write!(meta.record_id, "{}/{}", source.record.origin, source.ordinal);
+            meta.produced_by.clone_from(&self.produced_by);
+            meta.traceparent = source.record.headers.text("traceparent").map(ToOwned::to_owned);
+        }
+        self.key.clear();
+        self.value.clear();
+        let has_key = event.key(&mut self.key);
+        let encoded = self.codecs.encode(&port.topic, event.as_ref(), &mut self.value);
+        encoded.map_err(|error| WorkerError::Broken(format!("an event for {} cannot be encoded: {error}", port.topic)))?;
+        let partition = if has_key {
+            partition::partition_of(&self.key, port.partitions)
+        } else {
+            source.record.origin.partition % port.partitions.max(1)
+        };
+        let record = Outgoing {
+            topic: &port.topic,
+            partition,
+            timestamp_ms: event.event_time().millis(),
+            key: has_key.then_some(self.key.as_slice()),
+            value: Some(&self.value),
+            headers: &[],
+        };
+        match write {
+            Write::Append => self.transaction.send(&record)?,
+            Write::Latest => self.latest.keep(&port.topic, &record),
+        }
+        Ok(())
+    }
+
+    /// Writes the record to the dead letters, unless the stage wants a bug to stop the worker.
+    fn bury(
+        &mut self,
+        input: &InputProgram,
+        record: &RecordView<'_>,
+        reject: &Reject,
+    ) -> Result<Outcome, WorkerError> {
+        if reject.class() == Class::Bug && input.on_error == OnError::Stop {
+            return Err(WorkerError::StoppedOnBug {
+                stage: input.stage.to_string(),
+                origin: record.origin.to_string(),
+                code: reject.code().code,
+                message: reject.message().to_owned(),
+            });
+        }
+        let failure = Failure::of(reject, &input.stage, &self.failed_by);
+        let headers = dead_letter::headers(record, &failure);
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        self.transaction.send(&Outgoing {
+            topic: &input.dead_letters.topic,
+            partition: record.origin.partition % input.dead_letters.partitions.max(1),
+            timestamp_ms: record.event_time.millis(),
+            key: record.key,
+            value: record.value,
+            headers: &headers,
+        })?;
+        tracing::debug!(
+            code = reject.code().code,
+            stage = %input.stage,
+            topic = %input.topic,
+            partition = record.origin.partition,
+            offset = record.origin.offset,
+            "record written to the dead letters"
+        );
+        Ok(Outcome::Dead(reject.code().code))
+    }
+
+    /// Writes the current values that were kept back until the end of the transaction.
+    pub(crate) fn write_latest(&mut self) -> Result<(), WorkerError> {
+        let Self { transaction, latest, .. } = self;
+        latest.drain(|record| transaction.send(record))?;
+        Ok(())
+    }
+
+    pub(crate) fn discard(&mut self) {
+        self.latest.clear();
+        let _discarded = self.effects.drain().count();
+    }
+}
+
+/// How long to wait before the registry is asked again.
+pub(crate) const REGISTRY_RETRY: Duration = Duration::from_secs(1);
+

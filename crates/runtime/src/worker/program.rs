@@ -1,0 +1,154 @@
+//! What a worker runs for each input topic: the stages of a unit with their processors built.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tidemill_core::reference::References;
+use tidemill_core::{EventKind, Processor, RawEvent, ReferenceTable};
+use tidemill_topology::Topology;
+use tidemill_topology::plan::{Input, OnError, Stage, Unit};
+
+/// A unit, ready to process.
+pub(crate) struct Program {
+    pub(crate) inputs: Vec<InputProgram>,
+    /// Input number by topic.
+    pub(crate) by_topic: HashMap<Arc<str>, usize>,
+    /// `stage/topic` by input number: the names under which figures are kept.
+    pub(crate) names: Vec<String>,
+    pub(crate) references: ReferenceTables,
+}
+
+/// One input topic of a stage and the chain behind it.
+pub(crate) struct InputProgram {
+    pub(crate) topic: Arc<str>,
+    pub(crate) stage: Arc<str>,
+    pub(crate) head: Head,
+    pub(crate) processors: Vec<Box<dyn Processor>>,
+    pub(crate) output: Option<Port>,
+    pub(crate) ports: Arc<HashMap<&'static str, Port>>,
+    pub(crate) dead_letters: Port,
+    pub(crate) on_error: OnError,
+}
+
+/// How the chain starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Head {
+    /// The first processor decodes the bytes, and may ask for schemas of this kind.
+    Raw { decodes: Option<EventKind> },
+    /// The engine decodes the value by its schema.
+    Event(EventKind),
+}
+
+/// A topic that is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partitions: u32,
+    pub(crate) kind: Option<EventKind>,
+}
+
+/// The reference tables of a unit, each built once per worker.
+pub(crate) struct ReferenceTables {
+    tables: BTreeMap<&'static str, Box<dyn ReferenceTable>>,
+    /// Table and kind by topic.
+    topics: BTreeMap<Arc<str>, (&'static str, EventKind)>,
+}
+
+impl Program {
+    /// The topology has been checked, so a failure here is a broken invariant; its message says which.
+    pub(crate) fn build(topology: &Topology, unit: &Unit) -> Result<Self, String> {
+        let mut program = Self {
+            inputs: Vec::new(),
+            by_topic: HashMap::new(),
+            names: Vec::new(),
+            references: ReferenceTables { tables: BTreeMap::new(), topics: BTreeMap::new() },
+        };
+        for stage in &unit.stages {
+            program.references.add(stage)?;
+            program.add_inputs(topology, stage)?;
+        }
+        Ok(program)
+    }
+
+    /// Every topic that is written with a schema, with its kind.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&Arc<str>, EventKind)> {
+        let ports = self.inputs.iter().flat_map(|input| input.output.iter().chain(input.ports.values()));
+        ports.filter_map(|port| port.kind.map(|kind| (&port.topic, kind)))
+    }
+
+    fn add_inputs(&mut self, topology: &Topology, stage: &Stage) -> Result<(), String> {
+        let port = |topic: &String| {
+            let topic = topology.topics.get(topic).ok_or_else(|| format!("topic {topic} is not in the topology"))?;
+            Ok::<_, String>(Port { topic: Arc::from(topic.name.as_str()), partitions: topic.partitions, kind: topic.kind })
+        };
+        let mut ports = HashMap::new();
+        let declared = stage.inputs.iter().flat_map(|input| &input.chain).flat_map(|link| link.processor.ports);
+        for spec in declared {
+            if let Some(topic) = stage.ports.get(spec.name) {
+                ports.insert(spec.name, port(topic)?);
+            }
+        }
+        let ports = Arc::new(ports);
+        for input in &stage.inputs {
+            let mut processors = Vec::with_capacity(input.chain.len());
+            for link in &input.chain {
+                let built = (link.processor.build)(&link.settings);
+                processors.push(built.map_err(|errors| format!("settings of {}: {errors:?}", link.processor.name))?);
+            }
+            let topic: Arc<str> = Arc::from(input.topic.as_str());
+            self.by_topic.insert(Arc::clone(&topic), self.inputs.len());
+            self.names.push(format!("{}/{}", stage.name, input.topic));
+            self.inputs.push(InputProgram {
+                head: head_of(topology, input)?,
+                topic,
+                stage: Arc::from(stage.name.as_str()),
+                processors,
+                output: input.output.as_ref().map(port).transpose()?,
+                ports: Arc::clone(&ports),
+                dead_letters: port(&input.dead_letters)?,
+                on_error: stage.on_error,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn head_of(topology: &Topology, input: &Input) -> Result<Head, String> {
+    let first = input.chain.first().ok_or_else(|| format!("the chain of {} is empty", input.topic))?.processor;
+    if first.signatures.iter().any(|signature| signature.takes == RawEvent::KIND) {
+        return Ok(Head::Raw { decodes: first.decodes });
+    }
+    let topic = topology.topics.get(&input.topic).ok_or_else(|| format!("topic {} is not known", input.topic))?;
+    topic.kind.map(Head::Event).ok_or_else(|| format!("nobody knows what lies in topic {}", input.topic))
+}
+
+impl ReferenceTables {
+    fn add(&mut self, stage: &Stage) -> Result<(), String> {
+        for plan in &stage.references {
+            if !self.tables.contains_key(plan.spec.name) {
+                let built = (plan.spec.build)(&plan.settings);
+                let table = built.map_err(|errors| format!("settings of {}: {errors:?}", plan.spec.name))?;
+                self.tables.insert(plan.spec.name, table);
+            }
+            self.topics.insert(Arc::from(plan.topic.as_str()), (plan.spec.name, plan.spec.kind));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn topics(&self) -> impl Iterator<Item = (&Arc<str>, EventKind)> {
+        self.topics.iter().map(|(topic, (_, kind))| (topic, *kind))
+    }
+
+    /// The table that is kept up to date from `topic`.
+    pub(crate) fn of_topic(&mut self, topic: &str) -> Option<(&mut Box<dyn ReferenceTable>, EventKind)> {
+        let (name, kind) = self.topics.get(topic)?;
+        Some((self.tables.get_mut(name)?, *kind))
+    }
+}
+
+impl References for ReferenceTables {
+    fn get(&self, name: &'static str) -> Option<&dyn ReferenceTable> {
+        self.tables.get(name).map(Box::as_ref)
+    }
+}
+

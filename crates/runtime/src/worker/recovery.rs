@@ -1,0 +1,173 @@
+//! After a commit, and after anything that went wrong: the closed table of what a worker does then.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::broker::{BrokerError, BrokerErrorKind, TopicPartition};
+use crate::task::checkpoint::Checkpoint;
+use crate::transaction::CommitEnd;
+use crate::worker::{FAILURES_MAX, Worker, WorkerError};
+
+/// Wait before a client is opened again: a fenced worker must first learn whether its tasks are still its own, and two
+/// that fence each other must not do so in a tight loop.
+const REOPEN_WAIT: Duration = Duration::from_secs(1);
+const RETRY_WAIT: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// The transaction is committed: the stores follow.
+    pub(super) fn committed(
+        &mut self,
+        checkpoints: Vec<(u32, Checkpoint, Vec<u8>)>,
+        started_at: Duration,
+    ) -> Result<(), WorkerError> {
+        let took = self.shared.clock.now().saturating_sub(started_at);
+        self.commit_time = (self.commit_time * 7 + took) / 8;
+        self.failures = 0;
+        self.shared.telemetry.txn_commits.inc();
+        self.shared.telemetry.txn_commit_seconds.observe(took.as_secs_f64());
+        for (number, checkpoint, bytes) in checkpoints {
+            let Some(task) = self.tasks.get_mut(&number) else { continue };
+            let log = TopicPartition::new(self.state_topic.clone(), number);
+            let next_offset = self.output.transaction.acknowledged(&log).unwrap_or_else(|| task.state.next_offset());
+            task.state.apply(&bytes, next_offset)?;
+            for (input, outcomes) in &checkpoint.figures {
+                let before = task.figures().get(input);
+                let stage = input.split('/').next().unwrap_or_default();
+                for (outcome, count) in outcomes {
+                    let added = count - before.and_then(|before| before.get(outcome)).copied().unwrap_or(0);
+                    if added > 0 {
+                        self.shared.telemetry.records_in.with_label_values(&[stage]).inc_by(added);
+                        self.shared.telemetry.outcomes.with_label_values(&[stage, outcome]).inc_by(added);
+                        if let Some(code) = outcome.strip_prefix("dead:") {
+                            self.shared.telemetry.dead_letters.with_label_values(&[stage, code]).inc_by(added);
+                        }
+                    }
+                }
+            }
+            task.committed(checkpoint);
+        }
+        Ok(())
+    }
+
+    /// Nothing of the transaction can ever be read: back to where it began.
+    pub(super) fn aborted(&mut self, error: BrokerError) -> Result<(), WorkerError> {
+        self.shared.telemetry.txn_aborts.inc();
+        tracing::warn!(code = "transaction_aborted", slot = self.slot, %error, "transaction aborted, its work is done again");
+        self.output.discard();
+        for task in self.tasks.values_mut() {
+            task.rewind();
+        }
+        self.seek_all()?;
+        match error.kind {
+            BrokerErrorKind::MemberLost => self.rejoin(),
+            _ => self.count_failure(&WorkerError::Broker(error)),
+        }
+    }
+
+    pub(super) fn abort(&mut self, cause: BrokerError) -> Result<(), WorkerError> {
+        match self.output.transaction.abort(cause) {
+            CommitEnd::Committed => Ok(()),
+            CommitEnd::Aborted(error) => self.aborted(error),
+            CommitEnd::Unknown(error) => self.recycle(&error),
+        }
+    }
+
+    /// Nobody here knows what is committed: a new producer settles it, and every task starts again from the state log.
+    pub(super) fn recycle(&mut self, error: &BrokerError) -> Result<(), WorkerError> {
+        let telemetry = &self.shared.telemetry;
+        telemetry.txn_recycled.inc();
+        if error.kind == BrokerErrorKind::Fenced {
+            telemetry.txn_fenced.inc();
+        }
+        tracing::warn!(code = "producer_recycled", slot = self.slot, %error, "asking the state log what is committed");
+        self.output.discard();
+        self.drop_all_tasks()?;
+        // A worker that was fenced may no longer own its tasks. To start them all the same would fence whoever does.
+        let deadline = self.shared.clock.now() + REOPEN_WAIT;
+        while self.shared.clock.now() < deadline {
+            self.poll_membership()?;
+            self.shared.clock.sleep(RETRY_WAIT);
+        }
+        // Before the tasks start: what this slot left open must have ended, or they would wait for it.
+        self.output.transaction.prepare()?;
+        for number in self.owned.clone() {
+            if !self.starting.contains_key(&number) {
+                self.start(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the worker back to a state in which [`Worker::step`] can be called, or says why that cannot be.
+    pub(super) fn recover(&mut self, error: WorkerError) -> Result<(), WorkerError> {
+        self.count_failure(&error)?;
+        match error {
+            WorkerError::Broker(error) => match error.kind {
+                BrokerErrorKind::Misconfigured => Err(error.into()),
+                BrokerErrorKind::MemberLost => {
+                    self.abort(error)?;
+                    self.rejoin()
+                }
+                BrokerErrorKind::Retriable => {
+                    self.shared.clock.sleep(RETRY_WAIT);
+                    self.abort(BrokerError { kind: BrokerErrorKind::Abortable, ..error })
+                }
+                _ => self.abort(error),
+            },
+            WorkerError::Store(_) | WorkerError::State(_) | WorkerError::Start(_) | WorkerError::Checkpoint(_) => {
+                let cause = BrokerError::new(BrokerErrorKind::Fatal, "use the store", error.to_string());
+                self.output.transaction.abort(BrokerError { kind: BrokerErrorKind::Abortable, ..cause.clone() });
+                self.recycle(&cause)
+            }
+            WorkerError::RegistryUnavailable(_) => Ok(()),
+            fatal @ (WorkerError::Registry(_)
+            | WorkerError::StoppedOnBug { .. }
+            | WorkerError::Broken(_)
+            | WorkerError::GaveUp { .. }) => {
+                let cause = BrokerError::new(BrokerErrorKind::Abortable, "stop", "the worker stops");
+                self.output.transaction.abort(cause);
+                Err(fatal)
+            }
+        }
+    }
+
+    /// Leaves the group and joins it anew. All tasks go, because nothing fences a worker that is in no group.
+    fn rejoin(&mut self) -> Result<(), WorkerError> {
+        tracing::warn!(code = "member_lost", slot = self.slot, "joining the group again");
+        self.member = None;
+        self.owned.clear();
+        self.drop_all_tasks()?;
+        self.shared.clock.sleep(REOPEN_WAIT);
+        Ok(())
+    }
+
+    fn drop_all_tasks(&mut self) -> Result<(), WorkerError> {
+        let numbers: Vec<u32> = self.tasks.keys().chain(self.starting.keys()).copied().collect();
+        self.drop_tasks(&numbers)
+    }
+
+    fn count_failure(&mut self, error: &WorkerError) -> Result<(), WorkerError> {
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            return Err(WorkerError::GaveUp { attempts: self.failures, last: error.to_string() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn seek_all(&mut self) -> Result<(), WorkerError> {
+        for task in std::mem::take(&mut self.tasks).into_values() {
+            let sought = self.seek(&task);
+            self.tasks.insert(task.number, task);
+            sought?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn report(&self) {
+        let health = &self.health;
+        health.stepped_at_ms.store(self.shared.clock.unix_ms(), Ordering::Relaxed);
+        health.is_prepared.store(self.output.transaction.is_prepared(), Ordering::Relaxed);
+        health.tasks_owned.store(self.tasks.len() as u64, Ordering::Relaxed);
+        health.tasks_starting.store(self.starting.len() as u64, Ordering::Relaxed);
+    }
+}
