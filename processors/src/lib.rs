@@ -1,1 +1,38 @@
 //! The payment logic: pure processors, one file each.
+//!
+//! Invariant: nothing here knows Kafka, does I/O, reads a clock or draws a random number. A processor is its file and
+//! its line in [`PROCESSORS`].
+
+pub mod charge_fee;
+pub mod decode_account;
+pub mod decode_payment;
+pub mod dedupe_payment;
+pub mod fan_out_notifications;
+pub mod post_ledger;
+pub mod profile_counterparty;
+pub mod profile_payer;
+pub mod score_fraud;
+pub mod validate_payment;
+
+mod envelope;
+mod fields;
+#[cfg(test)]
+mod fixture;
+mod strict_json;
+mod velocity;
+
+use tidemill_core::ProcessorSpec;
+
+/// Every processor a topology file can name, in the order in which the default topology runs them.
+pub const PROCESSORS: &[&ProcessorSpec] = &[
+    &decode_payment::SPEC,
+    &validate_payment::SPEC,
+    &dedupe_payment::SPEC,
+    &profile_counterparty::SPEC,
+    &decode_account::SPEC,
+    &profile_payer::SPEC,
+    &score_fraud::SPEC,
+    &charge_fee::SPEC,
+    &post_ledger::SPEC,
+    &fan_out_notifications::SPEC,
+];

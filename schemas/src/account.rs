@@ -1,24 +1,35 @@
 //! Accounts: what is asked for on `accounts.requested.v1` and answered on `accounts.status.v1`.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
+
+use crate::codec::{key_text, memory_event, topic_event};
+use crate::text::text_or_null;
 
 /// What the sender wrote, not yet believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountRequest {
+    #[serde(deserialize_with = "text_or_null")]
     pub id: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub source: Option<String>,
     /// `open`, `freeze`, `thaw`, `close`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "text_or_null")]
     pub request_type: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub account: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub customer: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub currency: Option<String>,
     /// Kind of account on `open` (`customer` when absent); on `freeze` and `thaw` what is frozen: `debits`, `credits`, `both`.
+    #[serde(deserialize_with = "text_or_null")]
     pub kind: Option<String>,
     /// Overdraft limit, decimal text; `"0"` when absent.
+    #[serde(deserialize_with = "text_or_null")]
     pub limit: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub created_at: Option<String>,
 }
 
@@ -73,4 +84,24 @@ pub struct AccountStatus {
     pub code: String,
     pub reason: Option<String>,
     pub event_time: EventTime,
+}
+
+topic_event! {
+    AccountRequest: "account_request", keyed by KeySpace::Any, "BACKWARD", "What a sender asks for an account.",
+    key: |event, out| key_text(out, event.account.as_deref().unwrap_or_default()),
+    time: |event| event.created_at.as_deref().and_then(EventTime::parse).unwrap_or_default(),
+    meta: |_| None,
+}
+
+memory_event! {
+    AccountCommand: "account_command", keyed by KeySpace::Named("account"),
+    key: |event, out| key_text(out, &event.account),
+    time: |event| event.created_at,
+}
+
+topic_event! {
+    AccountStatus: "account_status", keyed by KeySpace::Named("account"), "FULL_TRANSITIVE", "The answer to one account request.",
+    key: |event, out| key_text(out, &event.account_id),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
 }

@@ -1,7 +1,9 @@
 //! `alerts.triggered.v1`, keyed by what it is about: something a person should look at.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
+
+use crate::codec::{key_text, topic_event};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
@@ -15,4 +17,11 @@ pub struct Alert {
     pub message: String,
     pub payment_id: Option<String>,
     pub event_time: EventTime,
+}
+
+topic_event! {
+    Alert: "alert", keyed by KeySpace::Any, "BACKWARD", "Something a person should look at.",
+    key: |event, out| key_text(out, &event.subject),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
 }

@@ -1,1 +1,209 @@
+//! Events as bytes: bare Avro datums by the direct path, without an intermediate value tree.
+//!
+//! Values are read with the schema they were written with; a field the Rust type does not know is skipped, an optional
+//! field the writer did not know is absent. Whatever the bytes, decoding ends in an event or an error: the writer's
+//! schema is checked once for everything that would let a few bytes ask for unbounded work.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::writer::datum::GenericDatumWriter;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder};
+
+use crate::writer_schema::check_writer_schema;
+use crate::{
+    AccountBalance, AccountRequest, AccountStatus, Alert, CustomerPreferences, Decision, FeeSchedule, FraudLabel,
+    FraudRules, Instruction, LedgerEntry, Notification, Payment, PaymentRequest, PaymentStatus, ScreenedPayment,
+};
+
+/// Every kind of event that lies on a topic.
+pub const CODECS: &[EventCodec] = &[
+    PaymentRequest::CODEC,
+    Payment::CODEC,
+    ScreenedPayment::CODEC,
+    PaymentStatus::CODEC,
+    Decision::CODEC,
+    AccountRequest::CODEC,
+    AccountStatus::CODEC,
+    LedgerEntry::CODEC,
+    AccountBalance::CODEC,
+    Instruction::CODEC,
+    Notification::CODEC,
+    CustomerPreferences::CODEC,
+    FraudLabel::CODEC,
+    FraudRules::CODEC,
+    FeeSchedule::CODEC,
+    Alert::CODEC,
+];
+
+/// The longest text or byte field that decoding allocates for, whatever length its bytes claim.
+const FIELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Writes events of one type in the type's own latest schema, which is parsed on first use.
+pub(crate) struct Encoder {
+    schema_text: &'static str,
+    writer: OnceLock<Result<GenericDatumWriter<'static>, DecodeError>>,
+}
+
+impl Encoder {
+    pub(crate) const fn new(schema_text: &'static str) -> Self {
+        Self { schema_text, writer: OnceLock::new() }
+    }
+
+    /// Appends the datum to `out`, or leaves `out` as it was.
+    pub(crate) fn encode<E: Serialize>(&self, event: &E, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let writer = self.writer.get_or_init(|| {
+            GenericDatumWriter::builder(interned(self.schema_text)?)
+                .build()
+                .map_err(|error| DecodeError::new(format!("schema cannot be resolved: {error}")))
+        });
+        let writer = writer.as_ref().map_err(DecodeError::clone)?;
+        let length_before = out.len();
+        // The library's message can quote the value, so it is not passed on.
+        writer.write_ser(out, event).map_err(|_| {
+            out.truncate(length_before);
+            DecodeError::new("the event does not fit its own schema")
+        })?;
+        Ok(())
+    }
+}
+
+/// A decoder of events of type `E` that were written with the schema `schema_text`.
+pub(crate) fn decoder<E>(schema_text: &str) -> Result<Box<dyn EventDecoder>, DecodeError>
+where
+    E: Event + DeserializeOwned,
+{
+    let schema = interned(schema_text)?;
+    check_writer_schema(schema)?;
+    // Set once per process; later calls change nothing.
+    apache_avro::util::max_allocation_bytes(FIELD_BYTES_MAX);
+    let reader = GenericDatumReader::builder(schema)
+        .build()
+        .map_err(|error| DecodeError::new(format!("schema cannot be resolved: {error}")))?;
+    Ok(Box::new(Decoder::<E> { reader, event: std::marker::PhantomData }))
+}
+
+struct Decoder<E> {
+    reader: GenericDatumReader<'static>,
+    event: std::marker::PhantomData<fn() -> E>,
+}
+
+impl<E: Event + DeserializeOwned> EventDecoder for Decoder<E> {
+    fn decode(&self, bytes: &[u8]) -> Result<AnyEvent, DecodeError> {
+        let mut rest = bytes;
+        // The library's message can quote the value, so it is not passed on.
+        let event: E = self
+            .reader
+            .read_deser(&mut rest)
+            .map_err(|_| DecodeError::new("the bytes are not a datum of their schema, or lack a required field"))?;
+        match rest.len() {
+            0 => Ok(Box::new(event)),
+            trailing => Err(DecodeError::new(format!("{trailing} bytes follow the datum"))),
+        }
+    }
+}
+
+/// The parsed form of a schema text. Readers and writers borrow their schema, so each distinct text is kept for the
+/// life of the process: as many as there are registered versions in use.
+fn interned(schema_text: &str) -> Result<&'static Schema, DecodeError> {
+    static SCHEMAS: OnceLock<Mutex<HashMap<String, &'static Schema>>> = OnceLock::new();
+    let mut schemas = SCHEMAS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(schema) = schemas.get(schema_text) {
+        return Ok(schema);
+    }
+    let schema = Schema::parse_str(schema_text)
+        .map_err(|error| DecodeError::new(format!("schema cannot be parsed: {error}")))?;
+    let schema: &'static Schema = Box::leak(Box::new(schema));
+    schemas.insert(schema_text.to_owned(), schema);
+    Ok(schema)
+}
+
+/// Appends a key; an empty text is no key.
+pub(crate) fn key_text(out: &mut Vec<u8>, text: &str) -> bool {
+    out.extend_from_slice(text.as_bytes());
+    !text.is_empty()
+}
+
+/// Makes a type an event that lies on topics: `KIND`, `CODEC`, and [`Event`].
+macro_rules! topic_event {
+    (
+        $event:ident: $name:literal, keyed by $space:expr, $compatibility:literal, $summary:literal,
+        key: $key:expr, time: $time:expr, meta: $meta:expr $(,)?
+    ) => {
+        impl $event {
+            pub const KIND: tidemill_core::EventKind = tidemill_core::EventKind { name: $name, keyed_by: $space };
+
+            pub const CODEC: tidemill_core::EventCodec = tidemill_core::EventCodec {
+                kind: Self::KIND,
+                schema: include_str!(concat!("../avro/", $name, ".v1.avsc")),
+                version: 1,
+                compatibility: $compatibility,
+                summary: $summary,
+                decoder: $crate::codec::decoder::<Self>,
+            };
+        }
+
+        impl tidemill_core::Event for $event {
+            fn encode(&self, out: &mut Vec<u8>) -> Result<(), tidemill_core::DecodeError> {
+                static ENCODER: $crate::codec::Encoder = $crate::codec::Encoder::new($event::CODEC.schema);
+                ENCODER.encode(self, out)
+            }
+
+            fn meta_mut(&mut self) -> Option<&mut tidemill_core::Meta> {
+                let meta: fn(&mut Self) -> Option<&mut tidemill_core::Meta> = $meta;
+                meta(self)
+            }
+
+            $crate::codec::event_basics!($key, $time);
+        }
+    };
+}
+
+/// Makes a type an event that is passed between the processors of a chain and never written.
+macro_rules! memory_event {
+    ($event:ident: $name:literal, keyed by $space:expr, key: $key:expr, time: $time:expr $(,)?) => {
+        impl $event {
+            pub const KIND: tidemill_core::EventKind = tidemill_core::EventKind { name: $name, keyed_by: $space };
+        }
+
+        impl tidemill_core::Event for $event {
+            fn encode(&self, _out: &mut Vec<u8>) -> Result<(), tidemill_core::DecodeError> {
+                Err(tidemill_core::DecodeError::new(concat!("a ", $name, " exists in memory only and has no encoding")))
+            }
+
+            $crate::codec::event_basics!($key, $time);
+        }
+    };
+}
+
+macro_rules! event_basics {
+    ($key:expr, $time:expr) => {
+        fn kind(&self) -> tidemill_core::EventKind {
+            Self::KIND
+        }
+
+        fn key(&self, out: &mut Vec<u8>) -> bool {
+            let key: fn(&Self, &mut Vec<u8>) -> bool = $key;
+            key(self, out)
+        }
+
+        fn event_time(&self) -> tidemill_core::EventTime {
+            let time: fn(&Self) -> tidemill_core::EventTime = $time;
+            time(self)
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+            self
+        }
+
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+    };
+}
+
+pub(crate) use {event_basics, memory_event, topic_event};

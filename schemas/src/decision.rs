@@ -1,8 +1,9 @@
 //! `payments.decisions.v1`, keyed by debit account: why a payment was let through or declined.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
 
+use crate::codec::{key_text, topic_event};
 use crate::payment::{CounterpartyProfile, PayerProfile};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,4 +37,11 @@ pub struct Decision {
     pub payer: PayerProfile,
     pub counterparty: CounterpartyProfile,
     pub event_time: EventTime,
+}
+
+topic_event! {
+    Decision: "decision", keyed by KeySpace::Named("account"), "FULL_TRANSITIVE", "Why a payment was let through or declined.",
+    key: |event, out| key_text(out, &event.debit_account),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
 }

@@ -1,7 +1,9 @@
 //! Reference data and labels: fee schedules, fraud rules, what turned out to be fraud.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
+
+use crate::codec::{key_text, topic_event};
 
 /// `fraud.labels.v1`, keyed by counterparty: what a payment turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,4 +61,25 @@ pub struct FeeTier {
     pub up_to_minor: Option<i64>,
     /// Decimal text: `"0.01"` is one per cent.
     pub rate: String,
+}
+
+topic_event! {
+    FraudLabel: "fraud_label", keyed by KeySpace::Named("counterparty"), "BACKWARD", "What a payment turned out to be.",
+    key: |event, out| key_text(out, &event.counterparty),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
+}
+
+topic_event! {
+    FraudRules: "fraud_rules", keyed by KeySpace::Named("rule_set"), "BACKWARD", "A set of fraud rules.",
+    key: |event, out| key_text(out, &event.name),
+    time: |event| event.effective_from,
+    meta: |event| Some(&mut event.meta),
+}
+
+topic_event! {
+    FeeSchedule: "fee_schedule", keyed by KeySpace::Named("fee_schedule"), "BACKWARD", "A fee schedule.",
+    key: |event, out| key_text(out, &format!("{}/{}", event.name, event.version)),
+    time: |event| event.effective_from,
+    meta: |event| Some(&mut event.meta),
 }

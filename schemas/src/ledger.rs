@@ -1,7 +1,9 @@
 //! The ledger's own records: entries, balances, and the instructions that carry money between partitions.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
+
+use crate::codec::{key_text, topic_event};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -88,4 +90,25 @@ pub struct Instruction {
     pub leg_no: i32,
     pub event_time: EventTime,
     pub customer: Option<String>,
+}
+
+topic_event! {
+    LedgerEntry: "ledger_entry", keyed by KeySpace::Named("account"), "FULL_TRANSITIVE", "One balanced journal line.",
+    key: |event, out| key_text(out, &event.account_id),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
+}
+
+topic_event! {
+    AccountBalance: "account_balance", keyed by KeySpace::Named("account"), "FULL_TRANSITIVE", "The balance of an account.",
+    key: |event, out| key_text(out, &event.account_id),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
+}
+
+topic_event! {
+    Instruction: "instruction", keyed by KeySpace::Named("account"), "FULL_TRANSITIVE", "Money on its way to an account of another partition.",
+    key: |event, out| key_text(out, &event.account_id),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
 }

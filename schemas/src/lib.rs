@@ -12,6 +12,8 @@ pub mod ledger;
 pub mod notification;
 pub mod payment;
 pub mod status;
+mod text;
+mod writer_schema;
 
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
 pub use alert::Alert;

@@ -1,7 +1,9 @@
 //! What customers are told, and how they want to be told.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
+
+use crate::codec::{key_text, topic_event};
 
 /// `notifications.requested.v1`, keyed by customer: one message on one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,4 +38,18 @@ pub struct CustomerPreferences {
     /// BCP 47; picks the template.
     pub language: String,
     pub effective_from: EventTime,
+}
+
+topic_event! {
+    Notification: "notification", keyed by KeySpace::Named("customer"), "BACKWARD", "One message to a customer on one channel.",
+    key: |event, out| key_text(out, &event.customer),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
+}
+
+topic_event! {
+    CustomerPreferences: "customer_preferences", keyed by KeySpace::Named("customer"), "BACKWARD", "How a customer wants to be told.",
+    key: |event, out| key_text(out, &event.customer),
+    time: |event| event.effective_from,
+    meta: |event| Some(&mut event.meta),
 }

@@ -3,34 +3,47 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
 
+use crate::codec::{key_text, memory_event, topic_event};
 use crate::decision::Decision;
+use crate::text::text_or_null;
 
 /// What the sender wrote, field by field and not yet believed. A field that was not there is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PaymentRequest {
+    #[serde(deserialize_with = "text_or_null")]
     pub id: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub source: Option<String>,
     /// `transfer` when absent.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "text_or_null")]
     pub payment_type: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub debit_account: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub credit_account: Option<String>,
     /// Decimal text: `"12.34"`.
+    #[serde(deserialize_with = "text_or_null")]
     pub amount: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub currency: Option<String>,
     /// RFC 3339.
+    #[serde(deserialize_with = "text_or_null")]
     pub created_at: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub channel: Option<String>,
     pub merchant: Option<Merchant>,
+    #[serde(deserialize_with = "text_or_null")]
     pub customer: Option<String>,
+    #[serde(deserialize_with = "text_or_null")]
     pub description: Option<String>,
     pub metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Merchant {
     pub id: String,
     /// Merchant category code or name.
@@ -148,4 +161,43 @@ pub struct PricedPayment {
     pub fee_minor: i64,
     /// Name and version of the schedule that priced it.
     pub fee_schedule: String,
+}
+
+topic_event! {
+    PaymentRequest: "payment_request", keyed by KeySpace::Any, "BACKWARD", "What a sender asks for.",
+    key: |event, out| key_text(out, event.debit_account.as_deref().unwrap_or_default()),
+    time: |event| event.created_at.as_deref().and_then(EventTime::parse).unwrap_or_default(),
+    meta: |_| None,
+}
+
+topic_event! {
+    Payment: "payment", keyed by KeySpace::Named("counterparty"), "FULL_TRANSITIVE", "A validated payment.",
+    key: |event, out| key_text(out, event.payment.counterparty()),
+    time: |event| event.payment.created_at,
+    meta: |event| Some(&mut event.meta),
+}
+
+topic_event! {
+    ScreenedPayment: "screened_payment", keyed by KeySpace::Named("account"), "FULL_TRANSITIVE", "A payment with what is known of its counterparty.",
+    key: |event, out| key_text(out, &event.payment.debit_account),
+    time: |event| event.payment.created_at,
+    meta: |event| Some(&mut event.meta),
+}
+
+memory_event! {
+    ProfiledPayment: "profiled_payment", keyed by KeySpace::Named("account"),
+    key: |event, out| key_text(out, &event.payment.debit_account),
+    time: |event| event.payment.created_at,
+}
+
+memory_event! {
+    ScoredPayment: "scored_payment", keyed by KeySpace::Named("account"),
+    key: |event, out| key_text(out, &event.payment.debit_account),
+    time: |event| event.payment.created_at,
+}
+
+memory_event! {
+    PricedPayment: "priced_payment", keyed by KeySpace::Named("account"),
+    key: |event, out| key_text(out, &event.payment.debit_account),
+    time: |event| event.payment.created_at,
 }

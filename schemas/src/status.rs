@@ -1,7 +1,9 @@
 //! `payments.status.v1`, keyed by debit account: what became of each payment, for its sender.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, Meta};
+use tidemill_core::{EventTime, KeySpace, Meta};
+
+use crate::codec::{key_text, topic_event};
 
 /// ISO 20022 payment status words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,4 +51,11 @@ pub struct PaymentStatus {
     pub channel: String,
     /// `created_at` of the payment where it was readable, the record's timestamp otherwise.
     pub event_time: EventTime,
+}
+
+topic_event! {
+    PaymentStatus: "payment_status", keyed by KeySpace::Named("account"), "FULL_TRANSITIVE", "What became of a payment.",
+    key: |event, out| key_text(out, &event.debit_account),
+    time: |event| event.event_time,
+    meta: |event| Some(&mut event.meta),
 }

@@ -57,7 +57,13 @@ pub fn run(
     };
     let reject = match result {
         Ok(Flow::Continue(event)) => return Ok(Ended::Passed(event)),
-        Ok(Flow::Done(outcome)) => return Ok(Ended::Done(outcome)),
+        Ok(Flow::Done(outcome)) => {
+            // What came before the processor that recognised the repeat must not have counted it a second time.
+            if outcome == Outcome::Duplicate {
+                state.undo();
+            }
+            return Ok(Ended::Done(outcome));
+        }
         Err(reject) => reject,
     };
     state.undo();

@@ -18,6 +18,8 @@ pub enum Class {
     Business,
     /// A part of Tidemill is wrong, not the record. Handled by the stage's `on_error`.
     Bug,
+    /// What must always hold does not. Stops the worker, whatever `on_error` says, and is never a dead letter.
+    Invariant,
 }
 
 impl Class {
@@ -28,6 +30,7 @@ impl Class {
             Self::Validation => "validation",
             Self::Business => "business",
             Self::Bug => "bug",
+            Self::Invariant => "invariant",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! applied exactly once, whatever dies in between. A sink that cannot do so (a cache) applies records idempotently by
 //! their offset.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,6 +51,38 @@ pub struct SinkBatch {
     pub next: Vec<SinkPosition>,
 }
 
+/// What a read model says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkAudit {
+    /// Status records by `phase` and `code`, if the sink keeps them.
+    pub statuses: BTreeMap<(String, String), u64>,
+    /// Dead letters by code, if the sink keeps them.
+    pub dead_letters: BTreeMap<String, u64>,
+    /// Rules that do not hold, in words.
+    pub violations: Vec<String>,
+    pub balances: Option<BalancesDigest>,
+}
+
+/// All balances in one figure, so that two read models can be compared without moving either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BalancesDigest {
+    pub accounts: u64,
+    digest: u64,
+}
+
+impl BalancesDigest {
+    /// Adds one account with its available and pending money as decimal texts. The order of accounts does not matter.
+    pub fn add(&mut self, account: &str, available: &str, pending: &str) {
+        // FNV-1a: the two sides are both ours, so nobody chooses the input to collide.
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for byte in [account, available, pending].into_iter().flat_map(|part| part.bytes().chain([0])) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        self.accounts += 1;
+        self.digest = self.digest.wrapping_add(hash);
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {
     /// The other side does not answer, or asks for patience. Nothing was written; try again later.
@@ -76,6 +109,11 @@ pub trait Sink: Send {
 
     /// Where the read model stands, for all tasks, without claiming any: for status and reconciliation.
     fn positions(&mut self) -> Result<Vec<SinkPosition>, SinkError>;
+
+    /// Checks the read model against its own rules, for reconciliation. Reads everything; not for the hot path.
+    fn audit(&mut self) -> Result<SinkAudit, SinkError> {
+        Ok(SinkAudit::default())
+    }
 
     /// Makes `owner` the only one who may write for `task`, and returns where to go on reading.
     /// Topics without a position start at their beginning.

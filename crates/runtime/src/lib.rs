@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod dead_letter;
 pub mod embedded;
 pub mod provision;
+pub mod kafka;
 pub mod registry;
 pub mod sink_worker;
 pub mod status;

@@ -31,12 +31,6 @@ pub struct InputStatus {
     pub lag_seconds: Option<i64>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum StatusError {
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-}
-
 /// The last committed checkpoint of a task; the default if there is none.
 pub fn checkpoint(broker: &dyn Broker, log: &TopicPartition) -> Result<Checkpoint, BrokerError> {
     let watermarks = broker.watermarks(log, Isolation::ReadCommitted)?;
@@ -58,7 +52,7 @@ pub fn unit_status(
     topology: &Topology,
     unit: &Unit,
     now_ms: i64,
-) -> Result<Vec<InputStatus>, StatusError> {
+) -> Result<Vec<InputStatus>, BrokerError> {
     let state_topic: Arc<str> = Arc::from(unit.state_topic(&topology.pipeline));
     let mut rows = Vec::new();
     for task in 0..unit.tasks {

@@ -179,6 +179,21 @@ impl Unit {
     }
 }
 
+impl Stage {
+    /// Topics that the chain of `input` writes to: its ports in the order of the chain, then its output. Each once.
+    pub fn topics_written<'a>(&'a self, input: &'a Input) -> Vec<&'a str> {
+        let ports = input.chain.iter().flat_map(|link| link.processor.ports);
+        let by_ports = ports.filter_map(|port| self.ports.get(port.name)).map(String::as_str);
+        let mut topics = Vec::new();
+        for topic in by_ports.chain(input.output.as_deref()) {
+            if !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        topics
+    }
+}
+
 impl SinkPlan {
     pub fn tasks_topic(&self, pipeline: &Pipeline) -> String {
         format!("{}.sink-{}.tasks", pipeline.name, self.name)
@@ -189,9 +204,29 @@ impl SinkPlan {
     }
 }
 
+/// Where records of `topic` go that cannot be processed.
+pub fn dead_letters_of(topic: &str) -> String {
+    format!("{topic}.dlq")
+}
+
 impl Pipeline {
     pub fn replays_topic(&self) -> String {
         format!("{}.replays", self.name)
+    }
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Internal => "internal",
+            Self::Curated => "curated",
+            Self::Reference => "reference",
+            Self::DeadLetters => "dead_letters",
+            Self::Tasks => "tasks",
+            Self::StateLog => "state_log",
+            Self::Replays => "replays",
+        }
     }
 }
 

@@ -97,6 +97,10 @@ pub trait Reader: Send {
 
     /// Replaces the content of `batch` by the next records, at most `records_max`, waiting up to `timeout` for the first.
     fn poll(&mut self, batch: &mut RecordBatch, records_max: usize, timeout: Duration) -> Result<()>;
+
+    /// Whether polls have returned everything of this partition that can be read, as of the last time they found nothing
+    /// more: so that a restore knows its end although markers and aborted records leave gaps. `assign` resets it.
+    fn reached_end(&self, partition: &TopicPartition) -> bool;
 }
 
 /// Writes records, in transactions or singly. Disposable: after a fatal error it is dropped and a new one opened.

@@ -1,5 +1,11 @@
 //! Where schemas are registered: a Confluent-compatible registry over HTTP, or a file beside the embedded broker.
 
+mod http;
+mod local;
+
+pub use http::HttpRegistry;
+pub use local::LocalRegistry;
+
 /// What a registry answers when it does not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {

@@ -1,9 +1,15 @@
 //! The local store of one task: a copy of the committed state, never ahead of the state log and knowing how far it is.
 
+pub mod disk;
+pub mod memory;
+
 use std::path::Path;
 
 /// One change of one key. `None` deletes.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -22,7 +28,7 @@ pub trait TaskStore: Send {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Up to `limit` pairs with keys in `(after, before)`, in key order.
-    fn scan(&self, after: &[u8], before: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, after: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
 
     /// Applies all changes and the state-log offset that they bring the store to, in one atomic write.
     /// Need not be durable: after a crash the store is behind by whole writes, never torn and never reordered.

@@ -171,14 +171,19 @@ impl Output {
         Ok(())
     }
 
-    /// Writes the record to the dead letters, unless the stage wants a bug to stop the worker.
+    /// Writes the record to the dead letters, unless the failure has to stop the worker.
     fn bury(
         &mut self,
         input: &InputProgram,
         record: &RecordView<'_>,
         reject: &Reject,
     ) -> Result<Outcome, WorkerError> {
-        if reject.class() == Class::Bug && input.on_error == OnError::Stop {
+        let stops = match reject.class() {
+            Class::Invariant => true,
+            Class::Bug => input.on_error == OnError::Stop,
+            Class::Decode | Class::Schema | Class::Validation | Class::Business => false,
+        };
+        if stops {
             return Err(WorkerError::StoppedOnBug {
                 stage: input.stage.to_string(),
                 origin: record.origin.to_string(),

@@ -1,0 +1,50 @@
+//! Versioned changes of the tables, embedded in the binary.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// One step, in the words of each dialect.
+struct Step {
+    version: i64,
+    name: &'static str,
+    postgres: &'static str,
+    sqlite: &'static str,
+}
+
+const STEPS: &[Step] = &[Step {
+    version: 1,
+    name: "read_models",
+    postgres: include_str!("migrations/postgres/0001_read_models.sql"),
+    sqlite: include_str!("migrations/sqlite/0001_read_models.sql"),
+}];
+
+/// Where the database notes what has been applied. Its own name, because the database may hold other applications.
+pub(crate) const TABLE: &str = "read_model_migrations";
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+pub(crate) fn migrator(dialect: Dialect) -> Migrator {
+    let migrations = STEPS.iter().map(|step| {
+        let sql = match dialect {
+            Dialect::Postgres => step.postgres,
+            Dialect::Sqlite => step.sqlite,
+        };
+        Migration::new(step.version, step.name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    migrator.dangerous_set_table_name(TABLE);
+    migrator
+}
+
+/// What is still to be applied, one line each.
+pub(crate) fn pending(applied: &[i64]) -> Vec<String> {
+    STEPS
+        .iter()
+        .filter(|step| !applied.contains(&step.version))
+        .map(|step| format!("apply migration {:04}_{}", step.version, step.name))
+        .collect()
+}

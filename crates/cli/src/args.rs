@@ -1,0 +1,292 @@
+//! The command line. Every flag that an operator sets for good has a `TIDEMILL_*` twin.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::logging::{LogLevel, Running};
+
+/// Kafka-native stream processing for payments: exactly once, in order per account, balanced to the last minor unit.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, after_help = "Exit codes: 0 ok, 1 findings, 2 wrong use, 3 partial, 4 dependency unreachable, 5 refused, 78 configuration, 130 interrupted.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Topology file.
+    #[arg(long, short = 't', global = true, env = "TIDEMILL_TOPOLOGY", default_value = "topology.toml")]
+    pub(crate) topology: PathBuf,
+    /// Broker to use instead of the one in the file.
+    #[arg(long, global = true, env = "TIDEMILL_BROKER")]
+    pub(crate) broker: Option<BrokerArg>,
+    /// Setting to override: `broker.bootstrap_servers=host:9092`. May be given more than once.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) overrides: Vec<(String, String)>,
+    /// JSON on standard output instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How much is logged on standard error.
+    #[arg(long, global = true, env = "TIDEMILL_LOG", default_value = "warn")]
+    pub(crate) log: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BrokerArg {
+    Embedded,
+    Kafka,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Checks the topology file without connecting to anything, and reports all findings at once.
+    Check {
+        /// Counts warnings as findings.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Explains the topology (chains, transactions, hops), or one code.
+    Explain { code: Option<String> },
+    /// Draws the topology.
+    Graph {
+        #[arg(long, default_value = "mermaid")]
+        format: GraphFormat,
+    },
+    /// Shows what is missing on the broker, in the registry and in the databases.
+    Plan,
+    /// Creates what `plan` shows.
+    Apply {
+        /// Does not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Runs workers and sinks until it is told to stop.
+    Run(RunArgs),
+    /// Writes records into a topic, from JSON lines or CSV, plain or gzip.
+    Produce(ProduceArgs),
+    /// Writes generated payments or accounts to standard output as JSON lines.
+    Generate(GenerateArgs),
+    /// Reads records of a topic, decoded, as JSON lines.
+    Consume(ConsumeArgs),
+    /// Shows how far every stage and sink is.
+    Status,
+    /// Checks that every payment has exactly one outcome and that all money balances.
+    Reconcile,
+    /// Looks at dead letters, and sends them back to the stage that failed.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Generates payments and runs the whole pipeline on the embedded broker.
+    Demo(DemoArgs),
+    /// Tools for development.
+    #[command(subcommand)]
+    Dev(DevCommand),
+    /// Prints completions for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+impl Command {
+    pub(crate) fn is_long_running(&self) -> Running {
+        match self {
+            Self::Run(_) => Running::Service,
+            _ => Running::Once,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum GraphFormat {
+    Mermaid,
+    Dot,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Worker threads per unit in this process.
+    #[arg(long, env = "TIDEMILL_WORKERS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) workers: u32,
+    /// Runs only the units of these stages, and no sinks unless `--sinks` is given.
+    #[arg(long = "stage", value_name = "STAGE")]
+    pub(crate) stages: Vec<String>,
+    /// Runs the sinks although stages are named.
+    #[arg(long)]
+    pub(crate) sinks: bool,
+    /// Stable name of this process among those of the pipeline. Two processes must not share one.
+    #[arg(long, env = "TIDEMILL_INSTANCE", default_value = "a")]
+    pub(crate) instance: String,
+    /// Ends once everything has been processed.
+    #[arg(long)]
+    pub(crate) until_idle: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProduceArgs {
+    /// Topic to write to.
+    pub(crate) topic: String,
+    /// File to read, standard input when absent; `.gz` is unpacked.
+    #[arg(long, short = 'f')]
+    pub(crate) file: Option<PathBuf>,
+    /// The input is CSV with a header line.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Field of the record and how it is made of the columns: `debit_account=c-{CUSTOMER_ID}`, `currency=EUR`.
+    #[arg(long = "map", value_name = "FIELD=TEMPLATE", value_parser = key_value)]
+    pub(crate) map: Vec<(String, String)>,
+    /// Field whose value is the key of the record.
+    #[arg(long, default_value = "debit_account")]
+    pub(crate) key: String,
+    /// Field that holds the record's time (RFC 3339).
+    #[arg(long, default_value = "created_at")]
+    pub(crate) time: String,
+    /// One record for each distinct value of the key, for opening accounts from a list of payments.
+    #[arg(long)]
+    pub(crate) distinct: bool,
+    /// Records per second; as fast as possible when absent.
+    #[arg(long)]
+    pub(crate) rate: Option<u64>,
+    /// Stops after this many records.
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// Records to expect, for the progress bar.
+    #[arg(long)]
+    pub(crate) total: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Generated {
+    Payments,
+    Accounts,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GenerateArgs {
+    #[arg(default_value = "payments")]
+    pub(crate) what: Generated,
+    /// Number of payments.
+    #[arg(long, short = 'n', default_value_t = 50_000)]
+    pub(crate) payments: u64,
+    /// Number of customer accounts.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) accounts: u32,
+    /// The same seed gives the same output.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConsumeArgs {
+    pub(crate) topic: String,
+    /// Only this partition.
+    #[arg(long)]
+    pub(crate) partition: Option<u32>,
+    /// Starts at this offset of each partition.
+    #[arg(long)]
+    pub(crate) offset: Option<u64>,
+    /// Only records with this key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only records whose field has this value: `status=RJCT`, `meta.record_id=…`. May be given more than once.
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = key_value)]
+    pub(crate) filters: Vec<(String, String)>,
+    /// Stops after this many records.
+    #[arg(long, short = 'n')]
+    pub(crate) limit: Option<u64>,
+    /// Waits for new records at the end instead of stopping.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Shows personal data, which is masked otherwise.
+    #[arg(long)]
+    pub(crate) unmask: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DlqFilter {
+    /// Only dead letters with this code.
+    #[arg(long)]
+    pub(crate) code: Option<String>,
+    /// Only this partition.
+    #[arg(long)]
+    pub(crate) partition: Option<u32>,
+    /// First offset.
+    #[arg(long)]
+    pub(crate) from: Option<u64>,
+    /// Offset after the last.
+    #[arg(long)]
+    pub(crate) to: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// Lists dead letters by topic and code.
+    Ls {
+        /// Dead-letter topic; all of the topology when absent.
+        topic: Option<String>,
+        #[command(flatten)]
+        filter: DlqFilter,
+    },
+    /// Shows one dead letter: what failed, where, and the original bytes.
+    Show {
+        topic: String,
+        partition: u32,
+        offset: u64,
+        /// Shows the payload, which may hold personal data.
+        #[arg(long)]
+        unmask: bool,
+    },
+    /// Sends dead letters back to the topic whose stage failed, each exactly once however often this runs.
+    Replay {
+        topic: String,
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// Why; kept with each replayed record.
+        #[arg(long)]
+        reason: String,
+        /// Does not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Payments to generate.
+    #[arg(long, short = 'n', default_value_t = 50_000)]
+    pub(crate) payments: u64,
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Folder of the demo's broker, state and read model.
+    #[arg(long, default_value = "data/demo")]
+    pub(crate) dir: PathBuf,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) workers: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevCommand {
+    /// Prints the JSON Schema of the topology file, for editors.
+    TopologySchema,
+    /// Lists processors, event kinds and sinks.
+    Catalog,
+    /// Prints the Avro schema of an event kind.
+    Schema { kind: String },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

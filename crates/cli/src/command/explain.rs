@@ -1,0 +1,56 @@
+//! `tidemill explain`: the topology in words, or the page of one code.
+
+use tidemill_core::CodeSpec;
+use tidemill_core::diagnostic::nearest;
+use tidemill_runtime::worker::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure};
+use crate::session::CATALOG;
+use crate::{output, session};
+
+pub(super) fn run(global: &Global, code: Option<&str>) -> Result<Exit, Failure> {
+    match code {
+        Some(code) => explain_code(global, code),
+        None => {
+            let (topology, _) = session::compile(global)?;
+            output::line(tidemill_topology::explain::explain(&topology).trim_end())?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// Where a code comes from, and the code.
+fn all_codes() -> Vec<(&'static str, &'static CodeSpec)> {
+    let of_engine = [&tidemill_core::reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN];
+    let of_processors =
+        CATALOG.processors.iter().flat_map(|processor| processor.codes.iter().map(|code| (processor.name, code)));
+    of_engine.into_iter().map(|code| ("engine", code)).chain(of_processors).collect()
+}
+
+fn explain_code(global: &Global, name: &str) -> Result<Exit, Failure> {
+    if let Some(finding) = tidemill_topology::codes::ALL.iter().find(|finding| finding.code == name) {
+        output::line(&format!("{} (topology file)\n\n{}\n{}", finding.code, finding.summary, finding.remedy))?;
+        return Ok(Exit::Ok);
+    }
+    let codes = all_codes();
+    let found: Vec<_> = codes.iter().filter(|(_, code)| code.code == name).collect();
+    let Some((_, code)) = found.first() else {
+        let failure = Failure::new(Exit::Usage, format!("no code `{name}`"));
+        return Err(match nearest(name, codes.iter().map(|(_, code)| code.code)) {
+            Some(near) => failure.hint(format!("Did you mean `{near}`?")),
+            None => failure.hint("`tidemill dev catalog` lists the processors; their codes are in docs/reference."),
+        });
+    };
+    let by: Vec<&str> = found.iter().map(|(by, _)| *by).collect();
+    if global.json {
+        output::json(&serde_json::json!({
+            "code": code.code, "class": code.class.name(), "by": by, "summary": code.summary, "remedy": code.remedy,
+        }))?;
+    } else {
+        output::line(&format!("{} ({}, by {})\n", code.code, code.class.name(), by.join(", ")))?;
+        output::line(code.summary)?;
+        output::line(code.remedy)?;
+    }
+    Ok(Exit::Ok)
+}

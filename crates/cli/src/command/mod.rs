@@ -1,0 +1,40 @@
+//! One file per command.
+
+mod check;
+mod completions;
+mod consume;
+mod demo;
+mod dev;
+mod dlq;
+mod explain;
+mod generate;
+mod graph;
+mod produce;
+mod provision;
+mod reconcile;
+mod run;
+mod status;
+
+use crate::args::{Args, Command};
+use crate::exit::{Exit, Failure};
+
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let global = &args.global;
+    match &args.command {
+        Command::Check { strict } => check::run(global, *strict),
+        Command::Explain { code } => explain::run(global, code.as_deref()),
+        Command::Graph { format } => graph::run(global, *format),
+        Command::Plan => provision::plan(global),
+        Command::Apply { yes } => provision::apply(global, *yes),
+        Command::Run(args) => run::run(global, args),
+        Command::Produce(args) => produce::run(global, args),
+        Command::Generate(args) => generate::run(args),
+        Command::Consume(args) => consume::run(global, args),
+        Command::Status => status::run(global),
+        Command::Reconcile => reconcile::run(global),
+        Command::Dlq(command) => dlq::run(global, command),
+        Command::Demo(args) => demo::run(global, args),
+        Command::Dev(command) => dev::run(command),
+        Command::Completions { shell } => completions::run(*shell),
+    }
+}

@@ -1,0 +1,53 @@
+//! `tidemill reconcile`: every record has exactly one outcome, and all money balances.
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, count};
+use crate::reconciliation::{self, Path, Reconciliation};
+use crate::session::{Access, Session};
+
+pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Access::Read)?;
+    let result = reconciliation::reconcile(&session)?;
+    if global.json {
+        output::json(&result)?;
+    } else {
+        print(&result)?;
+    }
+    Ok(if result.findings.is_empty() { Exit::Ok } else { Exit::Findings })
+}
+
+/// The figures, then the verdict.
+pub(super) fn print(result: &Reconciliation) -> Result<(), Failure> {
+    for path in &result.paths {
+        print_path(path)?;
+    }
+    for model in &result.read_models {
+        let accounts = model.accounts.map_or_else(String::new, |accounts| format!("{} balances", count(accounts)));
+        let outcomes = if model.outcomes > 0 { format!("{} answers", count(model.outcomes)) } else { String::new() };
+        let parts: Vec<String> = [accounts, outcomes].into_iter().filter(|part| !part.is_empty()).collect();
+        output::line(&format!("{}: {}", model.sink, parts.join(", ")))?;
+    }
+    for finding in &result.findings {
+        output::line(&format!("DOES NOT ADD UP  {finding}"))?;
+    }
+    if result.findings.is_empty() {
+        output::line("Everything adds up: in = posted + rejected + duplicate + parked + dead, and debits = credits.")?;
+    }
+    Ok(())
+}
+
+fn print_path(path: &Path) -> Result<(), Failure> {
+    output::line(&format!("{}: {} in", path.topic, count(path.records_in)))?;
+    let figures =
+        [("posted", path.posted), ("applied", path.applied), ("duplicate", path.duplicate), ("parked", path.parked)];
+    for (name, figure) in figures.into_iter().filter(|(_, figure)| *figure > 0) {
+        output::line(&format!("  {:<40} {:>12}", name, count(figure)))?;
+    }
+    for (name, codes) in [("rejected", &path.rejected), ("dead", &path.dead)] {
+        for (code, figure) in codes {
+            output::line(&format!("  {:<40} {:>12}", format!("{name}: {code}"), count(*figure)))?;
+        }
+    }
+    output::line("")
+}

@@ -1,0 +1,116 @@
+//! `tidemill run`: workers and sinks until somebody says stop.
+
+use std::fs::{self, File};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fs4::fs_std::FileExt;
+use tidemill_console::{Served, serve};
+use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
+use tidemill_runtime::worker::Shared;
+use tidemill_topology::plan::Broker;
+
+use crate::args::{Global, RunArgs};
+use crate::command::status::is_idle;
+use crate::exit::{Exit, Failure};
+use crate::session::{Access, Session};
+use crate::stop::Stop;
+
+const TICK: Duration = Duration::from_millis(100);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
+    let session = Session::open(global, Access::Write)?;
+    // A real cluster is changed by `apply` alone; the embedded broker is this process's own.
+    if matches!(session.topology.broker, Broker::Embedded { .. }) {
+        session.provision()?;
+    }
+    let stop = Stop::on_signals()?;
+    let shared = session.shared(&args.instance)?;
+    let _lock = lock_instance(&shared, &args.instance)?;
+    let options = options(&session, args)?;
+    let running = supervise::start(&shared, &options).map_err(failure)?;
+    let _server = serve_http(&session, &shared, &running)?;
+    eprintln!("{} runs on {}", session.topology.pipeline.produced_by(), session.broker.describe());
+    let ended = watch(&session, args, &running, &stop)?;
+    let joined = running.join().map_err(failure);
+    match ended {
+        Some(Err(error)) => Err(error),
+        _ => joined.map(|()| Exit::Ok),
+    }
+}
+
+/// Returns when somebody says stop, when a thread ends, or when all is done and that was asked for.
+fn watch(
+    session: &Session,
+    args: &RunArgs,
+    running: &Running,
+    stop: &Stop,
+) -> Result<Option<Result<(), Failure>>, Failure> {
+    let mut checked_at = Instant::now();
+    while !stop.is_set() {
+        if let Some(ended) = running.wait(TICK) {
+            return Ok(Some(ended.map_err(failure)));
+        }
+        if args.until_idle && checked_at.elapsed() >= IDLE_CHECK_INTERVAL {
+            if running.health.is_ready() && is_idle(session)? {
+                break;
+            }
+            checked_at = Instant::now();
+        }
+    }
+    Ok(None)
+}
+
+fn options(session: &Session, args: &RunArgs) -> Result<RunOptions, Failure> {
+    let topology = &session.topology;
+    let mut units = Vec::new();
+    for name in &args.stages {
+        let unit = topology.units.iter().find(|unit| unit.stages.iter().any(|stage| stage.name == *name));
+        let unit = unit.ok_or_else(|| {
+            let known: Vec<&str> =
+                topology.units.iter().flat_map(|unit| &unit.stages).map(|stage| stage.name.as_str()).collect();
+            Failure::new(Exit::Usage, format!("there is no stage {name}"))
+                .hint(format!("The stages are {}.", known.join(", ")))
+        })?;
+        units.push(unit.name.clone());
+    }
+    let sinks = if args.stages.is_empty() || args.sinks { RunSinks::All } else { RunSinks::None };
+    Ok(RunOptions { instance: args.instance.clone(), workers: args.workers, units, sinks })
+}
+
+/// Two processes with one name would fence each other for ever, so the second is refused at once.
+fn lock_instance(shared: &Arc<Shared>, instance: &str) -> Result<File, Failure> {
+    fs::create_dir_all(&shared.state_dir)?;
+    let path = shared.state_dir.join("lock");
+    let file = File::create(&path)?;
+    match FileExt::try_lock_exclusive(&file) {
+        Ok(true) => Ok(file),
+        Ok(false) | Err(_) => {
+            Err(Failure::new(Exit::Refused, format!("instance {instance} runs already ({} is locked)", path.display()))
+                .hint("Give this process a name of its own with `--instance NAME`."))
+        }
+    }
+}
+
+/// Keeps the server alive as long as it is held.
+fn serve_http(session: &Session, shared: &Shared, running: &Running) -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let served = Served {
+        health: running.health.clone(),
+        telemetry: shared.telemetry.clone(),
+        clock: Arc::clone(&shared.clock),
+    };
+    let address = &session.topology.http_address;
+    let (bound, server) = runtime.block_on(serve(address, served)).map_err(|error| {
+        Failure::new(Exit::Config, format!("{address}: {error}"))
+            .hint("Choose another address with `--set pipeline.http_address=HOST:PORT`.")
+    })?;
+    tracing::info!(%bound, "health and metrics are served");
+    runtime.spawn(server);
+    Ok(runtime)
+}
+
+fn failure(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Findings, error)
+}

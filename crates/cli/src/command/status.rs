@@ -1,0 +1,134 @@
+//! `tidemill status`: how far every stage and sink is, whether or not workers run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use tidemill_core::sink::SinkPosition;
+use tidemill_runtime::broker::TopicPartition;
+use tidemill_runtime::provision::open_sink;
+use tidemill_runtime::status::{InputStatus, sink_lag, unit_status};
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::session::{Access, Session};
+
+/// Rates are measured over this time.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct StatusView {
+    pipeline: String,
+    broker: String,
+    inputs: Vec<InputView>,
+    sinks: Vec<SinkView>,
+}
+
+#[derive(Serialize)]
+struct InputView {
+    #[serde(flatten)]
+    status: InputStatus,
+    records_per_second: u64,
+}
+
+#[derive(Serialize)]
+struct SinkView {
+    sink: String,
+    /// Absent when the sink's database does not answer.
+    lag_offsets: Option<u64>,
+    message: Option<String>,
+}
+
+pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
+    let session = Session::open(global, Access::Read)?;
+    let before = inputs(&session)?;
+    session.clock.sleep(SAMPLE);
+    let after = inputs(&session)?;
+    let rates: BTreeMap<(String, u32), u64> =
+        before.into_iter().map(|row| ((row.topic, row.partition), row.next_offset)).collect();
+    let inputs = after.into_iter().map(|status| {
+        let earlier = rates.get(&(status.topic.clone(), status.partition)).copied().unwrap_or(status.next_offset);
+        InputView { records_per_second: status.next_offset.saturating_sub(earlier), status }
+    });
+    let view = StatusView {
+        pipeline: session.topology.pipeline.produced_by(),
+        broker: session.broker.describe(),
+        inputs: inputs.collect(),
+        sinks: sinks(&session)?,
+    };
+    let exit = if view.sinks.iter().any(|sink| sink.lag_offsets.is_none()) { Exit::Unreachable } else { Exit::Ok };
+    if global.json { output::json(&view)? } else { print(&view)? }
+    Ok(exit)
+}
+
+/// Whether nothing waits anywhere: every input is processed and every sink has written it.
+pub(super) fn is_idle(session: &Session) -> Result<bool, Failure> {
+    if inputs(session)?.iter().any(|row| row.lag_records > 0) {
+        return Ok(false);
+    }
+    Ok(sinks(session)?.iter().all(|sink| sink.lag_offsets == Some(0)))
+}
+
+fn inputs(session: &Session) -> Result<Vec<InputStatus>, Failure> {
+    let mut rows = Vec::new();
+    for unit in &session.topology.units {
+        rows.extend(unit_status(session.broker.as_ref(), &session.topology, unit, session.clock.unix_ms())?);
+    }
+    Ok(rows)
+}
+
+fn sinks(session: &Session) -> Result<Vec<SinkView>, Failure> {
+    let mut views = Vec::new();
+    for plan in &session.topology.sinks {
+        let positions = open_sink(plan)?.positions();
+        let view = match positions {
+            Ok(positions) => {
+                let next_offset = |partition: &TopicPartition| next_offset(&positions, partition);
+                let lag = sink_lag(session.broker.as_ref(), &session.topology, plan, next_offset)?;
+                SinkView { sink: plan.name.clone(), lag_offsets: Some(lag), message: None }
+            }
+            Err(error) => {
+                SinkView { sink: plan.name.clone(), lag_offsets: None, message: Some(error.to_string()) }
+            }
+        };
+        views.push(view);
+    }
+    Ok(views)
+}
+
+fn next_offset(positions: &[SinkPosition], partition: &TopicPartition) -> u64 {
+    let is_same = |position: &&SinkPosition| position.topic == partition.topic && position.partition == partition.partition;
+    positions.iter().find(is_same).map_or(0, |position| position.next_offset)
+}
+
+fn print(view: &StatusView) -> Result<(), Failure> {
+    output::line(&format!("{} on {}\n", view.pipeline, view.broker))?;
+    let rows: Vec<Vec<String>> = view
+        .inputs
+        .iter()
+        .map(|row| {
+            let status = &row.status;
+            vec![
+                status.topic.clone(),
+                status.partition.to_string(),
+                if status.owner.is_empty() { "-".to_owned() } else { status.owner.clone() },
+                output::count(status.next_offset),
+                output::count(status.lag_records),
+                status.lag_seconds.map_or_else(|| "0".to_owned(), |seconds| seconds.to_string()),
+                output::count(row.records_per_second),
+            ]
+        })
+        .collect();
+    output::table(&["topic", "partition", "owner", "next offset", "lag", "lag s", "records/s"], &rows)?;
+    output::line("")?;
+    let rows: Vec<Vec<String>> = view
+        .sinks
+        .iter()
+        .map(|sink| {
+            let lag = sink.lag_offsets.map_or_else(|| "unknown".to_owned(), output::count);
+            vec![sink.sink.clone(), lag, sink.message.clone().unwrap_or_default()]
+        })
+        .collect();
+    output::table(&["sink", "lag", ""], &rows)
+}

@@ -1,0 +1,133 @@
+//! From the command line to a compiled topology, and from there to open connections.
+
+use std::sync::Arc;
+
+use tidemill_connectors::CONNECTORS;
+use tidemill_core::Diagnostic;
+use tidemill_processors::PROCESSORS;
+use tidemill_runtime::broker::Broker;
+use tidemill_runtime::clock::{Clock, SystemClock};
+use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions, OpenError};
+use tidemill_runtime::kafka::KafkaBroker;
+use tidemill_runtime::provision::Provisioner;
+use tidemill_runtime::registry::{HttpRegistry, LocalRegistry, SchemaRegistry};
+use tidemill_runtime::store::disk::DiskStores;
+use tidemill_runtime::supervise::instance_dir;
+use tidemill_runtime::telemetry::Telemetry;
+use tidemill_runtime::worker::Shared;
+use tidemill_schemas::CODECS;
+use tidemill_topology::{BrokerChoice, Catalog, Options, Topology, plan};
+
+use crate::args::{BrokerArg, Global};
+use crate::exit::{Exit, Failure};
+
+/// File of the embedded broker's schema registry, in its data folder.
+const LOCAL_REGISTRY_FILE: &str = "schemas.json";
+
+pub(crate) const CATALOG: Catalog<'static> = Catalog { processors: PROCESSORS, codecs: CODECS, sinks: CONNECTORS };
+
+/// What the command does on the broker, which decides how the embedded one is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// May look while another process runs the pipeline.
+    Read,
+    Write,
+}
+
+/// A compiled topology and connections to what it names.
+pub(crate) struct Session {
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) registry: Arc<dyn SchemaRegistry>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Compiles the topology file. Findings are in the failure, or beside the topology where they are mere warnings.
+pub(crate) fn compile(global: &Global) -> Result<(Topology, Vec<Diagnostic>), Failure> {
+    let file = global.topology.display().to_string();
+    let text = std::fs::read_to_string(&global.topology).map_err(|error| {
+        Failure::new(Exit::Config, format!("{file}: {error}")).hint("Name the file with `--topology FILE`.")
+    })?;
+    let read_file = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let options = Options {
+        broker: global.broker.map(|broker| match broker {
+            BrokerArg::Embedded => BrokerChoice::Embedded,
+            BrokerArg::Kafka => BrokerChoice::Kafka,
+        }),
+        overrides: global.overrides.clone(),
+        variables: std::env::vars().collect(),
+        read_file: &read_file,
+    };
+    tidemill_topology::compile(&file, &text, &CATALOG, &options).map_err(|diagnostics| Failure {
+        diagnostics,
+        ..Failure::new(Exit::Config, format!("{file} cannot be run")).hint("All findings are listed above.")
+    })
+}
+
+impl Session {
+    pub(crate) fn open(global: &Global, access: Access) -> Result<Self, Failure> {
+        let (topology, _warnings) = compile(global)?;
+        Self::connect(Arc::new(topology), access)
+    }
+
+    pub(crate) fn connect(topology: Arc<Topology>, access: Access) -> Result<Self, Failure> {
+        let (broker, registry): (Arc<dyn Broker>, Arc<dyn SchemaRegistry>) = match &topology.broker {
+            plan::Broker::Embedded { data_dir } => {
+                let broker: Arc<dyn Broker> = match access {
+                    Access::Write => EmbeddedBroker::open(data_dir, EmbeddedOptions::default()).map_err(in_use)?,
+                    Access::Read => EmbeddedBroker::open_read_only(data_dir, EmbeddedOptions::default()).map_err(in_use)?,
+                };
+                (broker, Arc::new(LocalRegistry::open(&data_dir.join(LOCAL_REGISTRY_FILE))?))
+            }
+            plan::Broker::Kafka { bootstrap_servers, properties, .. } => {
+                let url = topology.registry_url.clone().ok_or_else(|| {
+                    Failure::new(Exit::Config, "a Kafka broker needs a schema registry")
+                        .hint("Add `[registry]` with a `url` to the topology.")
+                })?;
+                (KafkaBroker::connect(bootstrap_servers, properties)?, Arc::new(HttpRegistry::new(&url)?))
+            }
+        };
+        Ok(Self { topology, broker, registry, clock: Arc::new(SystemClock::default()) })
+    }
+
+    pub(crate) fn provisioner(&self) -> Provisioner {
+        Provisioner {
+            topology: Arc::clone(&self.topology),
+            broker: Arc::clone(&self.broker),
+            registry: Arc::clone(&self.registry),
+            codecs: CODECS,
+        }
+    }
+
+    /// What the workers of one instance share.
+    pub(crate) fn shared(&self, instance: &str) -> Result<Arc<Shared>, Failure> {
+        let pipeline = &self.topology.pipeline;
+        let telemetry = Telemetry::new(&pipeline.name, env!("CARGO_PKG_VERSION"), &pipeline.config_hash)
+            .map_err(|error| Failure::new(Exit::Config, format!("metrics: {error}")))?;
+        Ok(Arc::new(Shared {
+            topology: Arc::clone(&self.topology),
+            broker: Arc::clone(&self.broker),
+            registry: Arc::clone(&self.registry),
+            codecs: CODECS,
+            stores: Arc::new(DiskStores::default()),
+            clock: Arc::clone(&self.clock),
+            telemetry,
+            state_dir: instance_dir(&self.topology.state_dir, instance),
+        }))
+    }
+
+    /// Creates everything that is missing. Fails on what only a person can decide.
+    pub(crate) fn provision(&self) -> Result<(), Failure> {
+        let provisioner = self.provisioner();
+        let plan = provisioner.plan()?;
+        if let Some(refusal) = plan.refusals.first() {
+            return Err(Failure::new(Exit::Refused, format!("{}: {}", refusal.what, refusal.why)));
+        }
+        Ok(provisioner.apply(&plan, |_| {})?)
+    }
+}
+
+fn in_use(error: OpenError) -> Failure {
+    let exit = if matches!(error, OpenError::InUse { .. }) { Exit::Refused } else { Exit::Unreachable };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,87 @@
+//! Apache Kafka behind the broker contract, through librdkafka.
+//!
+//! - No call waits without a deadline.
+//! - Every error of the client falls in the closed table of [`errors`]; nothing is decided by its text.
+//! - A property that correctness depends on cannot be overridden; see [`settings::OWNED_PROPERTIES`].
+//! - Values of properties are never shown, logged or put in an error.
+
+mod admin;
+mod context;
+mod errors;
+mod member;
+#[allow(unsafe_code, reason = "two calls of librdkafka that rdkafka does not offer; the module says which and why")]
+mod native;
+mod partitions;
+mod producer;
+mod reader;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::broker::{
+    Broker, Isolation, Member, MemberOptions, NewTopic, Producer, ProducerOptions, Reader, Result, TopicInfo,
+    TopicPartition, Watermarks,
+};
+use crate::kafka::admin::Admin;
+use crate::kafka::member::KafkaMember;
+use crate::kafka::producer::KafkaProducer;
+use crate::kafka::reader::KafkaReader;
+use crate::kafka::settings::Settings;
+
+/// A Kafka cluster. Clients are opened when they are asked for.
+pub struct KafkaBroker {
+    settings: Settings,
+    admin: Admin,
+}
+
+impl KafkaBroker {
+    /// `bootstrap` is a list `host:port,…`; `properties` are librdkafka's and hold for every client. Talks to nobody
+    /// yet: only properties that do not exist or are the engine's own are an error, of kind `Misconfigured`.
+    pub fn connect(bootstrap: &str, properties: &BTreeMap<String, String>) -> Result<Arc<Self>> {
+        let settings = Settings::new(bootstrap, properties)?;
+        Ok(Arc::new(Self { admin: Admin::new(settings.clone()), settings }))
+    }
+}
+
+impl Broker for KafkaBroker {
+    fn member(&self, options: &MemberOptions) -> Result<Box<dyn Member>> {
+        Ok(Box::new(KafkaMember::join(&self.settings, options)?))
+    }
+
+    fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(KafkaReader::open(&self.settings, isolation)?))
+    }
+
+    fn producer(&self, options: &ProducerOptions) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(KafkaProducer::open(&self.settings, options)?))
+    }
+
+    fn topics(&self) -> Result<Vec<TopicInfo>> {
+        self.admin.topics()
+    }
+
+    fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+        self.admin.create_topic(topic)
+    }
+
+    fn delete_topic(&self, name: &str) -> Result<()> {
+        self.admin.delete_topic(name)
+    }
+
+    fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {
+        self.admin.watermarks(partition, isolation)
+    }
+
+    fn offset_for_time(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
+        self.admin.offset_for_time(partition, timestamp_ms)
+    }
+
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
+        self.admin.committed(group, partitions)
+    }
+
+    fn describe(&self) -> String {
+        format!("Kafka at {}", self.settings.bootstrap())
+    }
+}

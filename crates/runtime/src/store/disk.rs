@@ -1,0 +1,213 @@
+//! The store on disk: one fjall database per task.
+//!
+//! A batch of changes and the offset it stands for are one write to fjall's journal, which survives `kill -9`; only
+//! [`TaskStore::sync`] makes it survive a power cut. Beside the database lies a marker with the format and the identity,
+//! readable for people, so that a foreign store is known without opening it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::store::{Pair, StoreError, StoreFactory, TaskStore};
+
+const MARKER: &str = "store";
+const FORMAT: &str = "tidemill store 1";
+const DATABASE: &str = "fjall";
+const KEYSPACE: &str = "state";
+
+/// Begins the keys of pairs; the offset has a first byte of its own, so no key of a pair can be taken for it.
+const PAIR: u8 = b'k';
+const OFFSET_KEY: &[u8] = b"o";
+
+/// Longest key that fjall takes, without the first byte.
+const KEY_BYTES_MAX: usize = 65_000;
+
+/// What each store may use. There are as many stores as tasks in the process.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskStores {
+    pub cache_bytes: u64,
+    /// Changes that are kept in memory until they are written out sorted.
+    pub write_buffer_bytes_max: u64,
+    /// Threads that write out and compact.
+    pub threads: usize,
+}
+
+impl Default for DiskStores {
+    fn default() -> Self {
+        Self { cache_bytes: 16 * 1024 * 1024, write_buffer_bytes_max: 16 * 1024 * 1024, threads: 1 }
+    }
+}
+
+impl StoreFactory for DiskStores {
+    fn open(&self, directory: &Path, identity: &str) -> Result<Box<dyn TaskStore>, StoreError> {
+        let path = directory.display().to_string();
+        check_marker(directory, &path, identity)?;
+        let database = directory.join(DATABASE);
+        let open = || {
+            let database =
+                Database::builder(&database).cache_size(self.cache_bytes).worker_threads(self.threads.max(1)).open()?;
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(self.write_buffer_bytes_max);
+            let keyspace = database.keyspace(KEYSPACE, options)?;
+            let offset = keyspace.get(OFFSET_KEY)?;
+            Ok((database, keyspace, offset))
+        };
+        let (database, keyspace, offset) = guarded(&path, open)?;
+        let next_offset = match offset {
+            None => 0,
+            Some(bytes) => {
+                let bytes = bytes.as_ref().try_into().map_err(|_| damaged(&path, "its offset is not a number"))?;
+                u64::from_le_bytes(bytes)
+            }
+        };
+        Ok(Box::new(DiskStore { path, database, keyspace, next_offset }))
+    }
+
+    fn discard(&self, directory: &Path) -> Result<(), StoreError> {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(unavailable(&directory.display().to_string(), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+struct DiskStore {
+    path: String,
+    database: Database,
+    keyspace: Keyspace,
+    next_offset: u64,
+}
+
+impl TaskStore for DiskStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = guarded(&self.path, || self.keyspace.get(pair_key(key)))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, after: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        if after >= before {
+            return Ok(Vec::new());
+        }
+        let range = (Bound::Excluded(pair_key(after)), Bound::Excluded(pair_key(before)));
+        guarded(&self.path, || {
+            let pairs = self.keyspace.range::<Vec<u8>, _>(range).take(limit).map(|pair| {
+                let (key, value) = pair.into_inner()?;
+                Ok((key[1..].to_vec(), value.to_vec()))
+            });
+            pairs.collect()
+        })
+    }
+
+    fn apply(
+        &mut self,
+        changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
+        next_offset: u64,
+    ) -> Result<(), StoreError> {
+        // All changes of a batch have one sequence number, so the last change of a key has to be found here.
+        let changes: BTreeMap<&[u8], Option<&[u8]>> = changes.collect();
+        if let Some(key) = changes.keys().find(|key| key.len() > KEY_BYTES_MAX) {
+            let message = format!("a key of {} bytes is longer than {KEY_BYTES_MAX}", key.len());
+            return Err(StoreError::Unavailable { path: self.path.clone(), message });
+        }
+        guarded(&self.path, || {
+            let mut batch = self.database.batch();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(&self.keyspace, pair_key(key), value),
+                    None => batch.remove(&self.keyspace, pair_key(key)),
+                }
+            }
+            batch.insert(&self.keyspace, OFFSET_KEY, next_offset.to_le_bytes());
+            batch.commit()
+        })?;
+        self.next_offset = next_offset;
+        Ok(())
+    }
+
+    fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        guarded(&self.path, || self.database.persist(PersistMode::SyncAll))
+    }
+}
+
+fn pair_key(key: &[u8]) -> Vec<u8> {
+    let mut pair_key = Vec::with_capacity(key.len() + 1);
+    pair_key.push(PAIR);
+    pair_key.extend_from_slice(key);
+    pair_key
+}
+
+/// The marker of a store that exists must be ours; a new store gets one.
+fn check_marker(directory: &Path, path: &str, identity: &str) -> Result<(), StoreError> {
+    let marker = directory.join(MARKER);
+    let text = match fs::read(&marker) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| damaged(path, "its marker is not text"))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if directory.join(DATABASE).exists() {
+                return Err(damaged(path, "its marker is missing"));
+            }
+            return write_marker(directory, &marker, identity).map_err(|error| unavailable(path, &error));
+        }
+        Err(error) => return Err(unavailable(path, &error)),
+    };
+    let mut lines = text.lines();
+    let (format, found, checksum) = (lines.next(), lines.next().unwrap_or_default(), lines.next());
+    if format != Some(FORMAT) || checksum != Some(identity_checksum(found).as_str()) {
+        return Err(damaged(path, "its marker cannot be read as one of this format"));
+    }
+    if found != identity {
+        let (found, expected) = (found.to_owned(), identity.to_owned());
+        return Err(StoreError::Foreign { path: path.to_owned(), found, expected });
+    }
+    Ok(())
+}
+
+/// The marker appears whole or not at all, and before anything else of the store.
+fn write_marker(directory: &Path, marker: &Path, identity: &str) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let unfinished: PathBuf = marker.with_extension("new");
+    let mut file = fs::File::create(&unfinished)?;
+    writeln!(file, "{FORMAT}\n{identity}\n{}", identity_checksum(identity))?;
+    file.sync_all()?;
+    fs::rename(&unfinished, marker)
+}
+
+fn identity_checksum(identity: &str) -> String {
+    format!("{:08x}", crc32fast::hash(identity.as_bytes()))
+}
+
+/// Damaged files make fjall panic in places where it trusts them; here that is an error like any other.
+fn guarded<T>(path: &str, act: impl FnOnce() -> fjall::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(fjall::Error::Locked)) => {
+            let message = "it is open already, in this process or another".to_owned();
+            Err(StoreError::Unavailable { path: path.to_owned(), message })
+        }
+        Ok(Err(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)))) => match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::NotFound => {
+                Err(damaged(path, &error.to_string()))
+            }
+            _ => Err(unavailable(path, &error)),
+        },
+        Ok(Err(error)) => Err(damaged(path, &error.to_string())),
+        Err(_) => Err(damaged(path, "fjall stopped at something it cannot read")),
+    }
+}
+
+fn damaged(path: &str, message: &str) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), message: message.to_owned() }
+}
+
+fn unavailable(path: &str, error: &io::Error) -> StoreError {
+    StoreError::Unavailable { path: path.to_owned(), message: error.to_string() }
+}

@@ -1,0 +1,106 @@
+//! Adds the fee to a payment, by the fee schedule in force when it was made.
+//!
+//! - Input: `scored_payment`, keyed by debit account. Passes on `priced_payment`. No store.
+//! - Reference table: `fee_schedules` (topic kind `fee_schedule`), laid over the `schedules` of the settings. An entry
+//!   of the topic with the same name and version takes the place of the one in the settings.
+//! - In force for a payment is, among the schedules for its currency and channel whose `effective_from` is not after
+//!   its `created_at`: first the most specific (currency and channel, then currency, then channel, then neither), of
+//!   those the one with the latest `effective_from`, of those the one with the greatest name and version.
+//! - A tier prices the slice `[end of the tier before, up_to_minor)` of the amount, whose minor units are counted
+//!   from 0: with `up_to_minor = 10_000` the first 100.00 EUR are priced by the tier and nothing above.
+//! - Fee = flat + Σ slice × rate, exact, rounded once by the schedule's rounding mode, then raised to `min_minor` and
+//!   lowered to `max_minor`. The flat part is inside minimum and maximum.
+//! - The fee comes on top of the amount and is paid by the debit account.
+//! - Codes, in order of precedence: `fee_schedule_missing`. It is the operator's fault, never the payment's, so it is
+//!   not remembered: once the schedule is there, the record can be replayed.
+//!
+//! Example: 1 % to 100.00, 0.5 % to 1,000.00, 0.1 % above, half even, at least 0.10 and at most 25.00: a payment of
+//! 500.00 EUR costs 3.00.
+
+mod schedule;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use tidemill_core::processor::{MovesMoney, Signature};
+use tidemill_core::reject::BUG;
+use tidemill_core::settings::SettingsError;
+use tidemill_core::{
+    AnyEvent, Class, CodeSpec, Context, Flow, Processor, ProcessorSpec, ReferenceSpec, Reject, Settings,
+};
+use tidemill_schemas::{FeeSchedule, PricedPayment, ScoredPayment};
+
+use table::FeeTable;
+
+pub static SPEC: ProcessorSpec = ProcessorSpec {
+    name: "charge_fee",
+    summary: "Adds the fee by the schedule in force when the payment was made.",
+    signatures: &[Signature { takes: ScoredPayment::KIND, gives: Some(PricedPayment::KIND) }],
+    stores: &[],
+    ports: &[],
+    references: &[ReferenceSpec {
+        name: FEE_SCHEDULES,
+        kind: FeeSchedule::KIND,
+        summary: "Fee schedules, effective-dated by the payment's created_at.",
+        build: build_table,
+    }],
+    codes: &[FEE_SCHEDULE_MISSING],
+    decodes: None,
+    moves_money: MovesMoney::No,
+    example: r#"
+[[schedules]]
+name = "standard"
+version = "1"
+effective_from = "2000-01-01T00:00:00Z"
+currency = "EUR"
+tiers = [
+    { up_to_minor = 10_000, rate = "0.01" },
+    { up_to_minor = 100_000, rate = "0.005" },
+    { rate = "0.001" },
+]
+min_minor = 10
+max_minor = 2_500
+rounding = "half_even"
+"#,
+    build,
+};
+
+const FEE_SCHEDULES: &str = "fee_schedules";
+
+pub const FEE_SCHEDULE_MISSING: CodeSpec = CodeSpec {
+    code: "fee_schedule_missing",
+    class: Class::Bug,
+    summary: "No fee schedule is in force for the payment's currency, channel and date.",
+    remedy: "Publish a schedule with an earlier effective_from to the fee schedule topic or add one to the settings \
+             of charge_fee, then replay the record.",
+};
+
+struct ChargeFee;
+
+fn build(settings: &Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>> {
+    FeeTable::from_settings(settings)?;
+    Ok(Box::new(ChargeFee))
+}
+
+fn build_table(settings: &Settings) -> Result<Box<dyn tidemill_core::ReferenceTable>, Vec<SettingsError>> {
+    Ok(Box::new(FeeTable::from_settings(settings)?))
+}
+
+impl Processor for ChargeFee {
+    fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
+        let scored = event.downcast::<ScoredPayment>().map_err(|event| Reject::unexpected(&event))?;
+        let Some(table) = context.references.table::<FeeTable>(FEE_SCHEDULES) else {
+            return Err(Reject::new(&BUG).because("the reference table fee_schedules was not built"));
+        };
+        let payment = &scored.payment;
+        let Some(schedule) = table.in_force(&payment.currency, &payment.channel, payment.created_at) else {
+            return Err(Reject::new(&FEE_SCHEDULE_MISSING).about(Box::new(scored)));
+        };
+        let Some(fee_minor) = schedule.fee_minor(payment.amount_minor) else {
+            return Err(Reject::new(&BUG).because("the fee does not fit 64 bits").about(Box::new(scored)));
+        };
+        let fee_schedule = schedule.label.clone();
+        let ScoredPayment { payment, decision } = scored;
+        Ok(Flow::Continue(Box::new(PricedPayment { payment, decision, fee_minor, fee_schedule })))
+    }
+}

@@ -1,0 +1,146 @@
+//! One fee schedule, checked and ready to price: rates are whole numbers over one common denominator.
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use tidemill_core::{Currency, EventTime, Rounding};
+use tidemill_schemas::{FeeSchedule, FeeTier};
+
+/// Decimal places of a rate. With amounts of 64 bits and rates up to 1, sums then stay far within `i128`.
+const RATE_PLACES_MAX: u32 = 12;
+const DENOMINATOR: i128 = 1_000_000_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// `name@version`, as it is written on the payment.
+    pub(super) label: String,
+    pub(super) effective_from: EventTime,
+    /// Empty: every currency.
+    pub(super) currency: String,
+    /// Empty: every channel.
+    pub(super) channel: String,
+    tiers: Vec<Tier>,
+    flat_minor: i64,
+    min_minor: i64,
+    max_minor: i64,
+    rounding: Rounding,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tier {
+    /// Exclusive end of the slice; `i64::MAX` for a tier without end.
+    end_minor: i64,
+    /// Over [`DENOMINATOR`].
+    rate: i128,
+}
+
+/// A field of a schedule that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ScheduleError {
+    /// `tiers[1].rate`
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+impl ScheduleError {
+    fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl Schedule {
+    pub(super) fn compile(schedule: &FeeSchedule) -> Result<Self, ScheduleError> {
+        for (field, value) in [("name", &schedule.name), ("version", &schedule.version)] {
+            if value.is_empty() {
+                return Err(ScheduleError::new(field, "must not be empty"));
+            }
+        }
+        if !schedule.currency.is_empty() && Currency::parse(&schedule.currency).is_none() {
+            return Err(ScheduleError::new("currency", "is no ISO 4217 currency with a minor unit"));
+        }
+        for (field, value) in [("flat_minor", schedule.flat_minor), ("min_minor", schedule.min_minor)] {
+            if value < 0 {
+                return Err(ScheduleError::new(field, "must not be negative"));
+            }
+        }
+        let max_minor = schedule.max_minor.unwrap_or(i64::MAX);
+        if max_minor < schedule.min_minor {
+            return Err(ScheduleError::new("max_minor", "must not be less than min_minor"));
+        }
+        Ok(Self {
+            label: format!("{}@{}", schedule.name, schedule.version),
+            effective_from: schedule.effective_from,
+            currency: schedule.currency.clone(),
+            channel: schedule.channel.clone(),
+            tiers: compile_tiers(&schedule.tiers)?,
+            flat_minor: schedule.flat_minor,
+            min_minor: schedule.min_minor,
+            max_minor,
+            rounding: parse_rounding(&schedule.rounding)?,
+        })
+    }
+
+    /// `None` when the fee does not fit 64 bits.
+    pub(super) fn fee_minor(&self, amount_minor: i64) -> Option<i64> {
+        let mut numerator = i128::from(self.flat_minor).checked_mul(DENOMINATOR)?;
+        let mut start_minor = 0;
+        for tier in &self.tiers {
+            if amount_minor <= start_minor {
+                break;
+            }
+            let slice_minor = amount_minor.min(tier.end_minor) - start_minor;
+            numerator = numerator.checked_add(i128::from(slice_minor).checked_mul(tier.rate)?)?;
+            start_minor = tier.end_minor;
+        }
+        let fee = i64::try_from(self.rounding.divide(numerator, DENOMINATOR)?).ok()?;
+        Some(fee.clamp(self.min_minor, self.max_minor))
+    }
+
+    /// How narrowly the schedule is aimed, if it covers the payment at all: greater is more specific.
+    pub(super) fn specificity(&self, currency: &str, channel: &str) -> Option<u8> {
+        let of = |own: &str, asked: &str, weight: u8| match own {
+            "" => Some(0),
+            own if own == asked => Some(weight),
+            _ => None,
+        };
+        Some(of(&self.currency, currency, 2)? + of(&self.channel, channel, 1)?)
+    }
+}
+
+fn compile_tiers(tiers: &[FeeTier]) -> Result<Vec<Tier>, ScheduleError> {
+    let mut compiled = Vec::with_capacity(tiers.len());
+    let mut start_minor = 0;
+    for (index, tier) in tiers.iter().enumerate() {
+        let is_last = index + 1 == tiers.len();
+        let end_minor = match tier.up_to_minor {
+            None if is_last => i64::MAX,
+            Some(end) if !is_last && end > start_minor => end,
+            _ => return Err(ScheduleError::new(format!("tiers[{index}].up_to_minor"), TIER_ENDS)),
+        };
+        let rate =
+            parse_rate(&tier.rate).map_err(|message| ScheduleError::new(format!("tiers[{index}].rate"), message))?;
+        compiled.push(Tier { end_minor, rate });
+        start_minor = end_minor;
+    }
+    Ok(compiled)
+}
+
+const TIER_ENDS: &str = "tiers must have rising ends, and the last, only the last, none";
+
+/// A rate from 0 to 1 as a whole number over [`DENOMINATOR`].
+fn parse_rate(text: &str) -> Result<i128, &'static str> {
+    const FORM: &str = "must be a decimal from \"0\" to \"1\" with at most 12 decimal places; \"0.01\" is one per cent";
+    if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(FORM);
+    }
+    let rate = Decimal::from_str_exact(text).map_err(|_| FORM)?.normalize();
+    if rate > Decimal::ONE || rate.scale() > RATE_PLACES_MAX {
+        return Err(FORM);
+    }
+    Ok(rate.mantissa() * 10_i128.pow(RATE_PLACES_MAX - rate.scale()))
+}
+
+fn parse_rounding(text: &str) -> Result<Rounding, ScheduleError> {
+    let parsed: Result<Rounding, serde::de::value::Error> = Rounding::deserialize(text.into_deserializer());
+    parsed.map_err(|_| ScheduleError::new("rounding", "is no rounding mode; `half_even` is the usual one"))
+}

@@ -1,0 +1,248 @@
+//! Fees as tables. Sources of the figures: the published examples of Lago, Zuplo and Autumn for graduated prices, as
+//! far as a schedule without per-tier flat parts can express them.
+
+use tidemill_core::{EventTime, Meta, Settings};
+use tidemill_schemas::payment::PaymentBody;
+use tidemill_schemas::{
+    CounterpartyProfile, Decision, FeeSchedule, FeeTier, PayerProfile, PricedPayment, ScoredPayment, Verdict,
+};
+use tidemill_testkit::{Driver, rows};
+
+use super::SPEC;
+
+const CHAIN: &str = r#"tiers = [{ up_to_minor = 10_000, rate = "0.01" }, { up_to_minor = 100_000, rate = "0.005" }, { rate = "0.001" }]
+min_minor = 10
+max_minor = 2_500"#;
+
+fn scored(amount_minor: i64, currency: &str, channel: &str, created_at: &str) -> ScoredPayment {
+    let created_at = EventTime::parse(created_at).expect("RFC 3339");
+    let payment = PaymentBody {
+        payment_id: "p1".to_owned(),
+        source: "shop".to_owned(),
+        payment_type: "transfer".to_owned(),
+        debit_account: "a".to_owned(),
+        credit_account: "b".to_owned(),
+        amount_minor,
+        currency: currency.to_owned(),
+        created_at,
+        channel: channel.to_owned(),
+        merchant: None,
+        customer: None,
+        description: None,
+        metadata: Default::default(),
+        body_hash: "00".to_owned(),
+    };
+    let decision = Decision {
+        meta: Meta::default(),
+        payment_id: payment.payment_id.clone(),
+        source: payment.source.clone(),
+        debit_account: payment.debit_account.clone(),
+        verdict: Verdict::Accept,
+        score: 0,
+        threshold: 100,
+        rules: Vec::new(),
+        rule_set: "none@1".to_owned(),
+        payer: PayerProfile::default(),
+        counterparty: CounterpartyProfile::default(),
+        event_time: created_at,
+    };
+    ScoredPayment { payment, decision }
+}
+
+/// The fee of one amount under one schedule.
+fn fee(schedule: &str, rounding: &str, amount_minor: i64) -> i64 {
+    let settings = format!(
+        "[[schedules]]\nname = \"s\"\nversion = \"1\"\neffective_from = \"2000-01-01T00:00:00Z\"\nrounding = \"{rounding}\"\n{schedule}"
+    );
+    let mut driver = Driver::new(&[(&SPEC, &settings)]);
+    let ran = driver.send_event(scored(amount_minor, "EUR", "web", "2026-01-01T00:00:00Z"));
+    let priced = ran.passed_as::<PricedPayment>();
+    assert_eq!(priced.fee_schedule, "s@1");
+    priced.fee_minor
+}
+
+#[test]
+fn graduated_with_minimum_and_maximum() {
+    let table = "
+        amount_minor | fee_minor
+        1            | 10
+        1000         | 10
+        1050         | 10
+        1250         | 12
+        1350         | 14
+        4000         | 40
+        9999         | 100
+        10000        | 100
+        10001        | 100
+        10100        | 100
+        10300        | 102
+        50000        | 300
+        100000       | 550
+        100500       | 550
+        101500       | 552
+        2050000      | 2500
+        2100000      | 2500
+    ";
+    for row in rows(table) {
+        let amount = row["amount_minor"].parse().expect("minor units");
+        assert_eq!(fee(CHAIN, "half_even", amount).to_string(), row["fee_minor"], "amount {amount}");
+    }
+}
+
+#[test]
+fn published_examples() {
+    const LAGO: &str = "tiers = [{ rate = \"0.0299\" }]\nmin_minor = 175\nmax_minor = 1_200";
+    const LAGO_FIXED: &str = "tiers = [{ rate = \"0.0299\" }]\nflat_minor = 200\nmin_minor = 175\nmax_minor = 1_200";
+    const FREE_FIRST: &str = "tiers = [{ up_to_minor = 25_000, rate = \"0\" }, { rate = \"0.013\" }]\nflat_minor = 400";
+    const ZUPLO: &str = "tiers = [{ up_to_minor = 1_000, rate = \"0.10\" }, { up_to_minor = 10_000, rate = \"0.05\" }, { rate = \"0.01\" }]";
+    const AUTUMN: &str = "tiers = [{ up_to_minor = 1_000, rate = \"0.01\" }, { up_to_minor = 10_000, rate = \"0.008\" }, { rate = \"0.005\" }]";
+    let cases = [
+        ("percentage, minimum", LAGO, 1_000, 175),
+        ("percentage", LAGO, 8_000, 239),
+        ("percentage, maximum", LAGO, 1_000_000, 1_200),
+        ("fixed part inside the minimum", LAGO_FIXED, 1_000, 230),
+        ("fixed part added", LAGO_FIXED, 8_000, 439),
+        ("fixed part inside the maximum", LAGO_FIXED, 1_000_000, 1_200),
+        ("first 250.00 free, 1.3 % above, 4.00 fixed", FREE_FIRST, 80_000, 1_115),
+        ("graduated by unit", ZUPLO, 15_000, 600),
+        ("graduated by unit, small rates", AUTUMN, 15_000, 107),
+        ("flat only", "flat_minor = 35", 1, 35),
+        ("free", "", 1_000, 0),
+        ("greatest amount", "tiers = [{ rate = \"1\" }]", i64::MAX, i64::MAX),
+        ("smallest rate", "tiers = [{ rate = \"0.000000000001\" }]", 1_000_000_000_000, 1),
+    ];
+    for (name, schedule, amount, expected) in cases {
+        assert_eq!(fee(schedule, "half_even", amount), expected, "{name}");
+    }
+}
+
+/// Rounding slice by slice would give 0 + 0 here, rounding the sum gives 1.
+#[test]
+fn rounds_once_at_the_end() {
+    let schedule = "tiers = [{ up_to_minor = 40, rate = \"0.01\" }, { rate = \"0.01\" }]";
+    assert_eq!(fee(schedule, "half_even", 80), 1);
+}
+
+#[test]
+fn rounds_by_the_mode_of_the_schedule() {
+    let cases = [
+        ("half_even", 2),
+        ("half_odd", 3),
+        ("half_toward_zero", 2),
+        ("half_away_from_zero", 3),
+        ("toward_zero", 2),
+        ("away_from_zero", 3),
+    ];
+    for (mode, expected) in cases {
+        assert_eq!(fee("tiers = [{ rate = \"0.01\" }]", mode, 250), expected, "{mode}");
+    }
+}
+
+fn schedule(version: &str, currency: &str, channel: &str, effective_from: &str) -> FeeSchedule {
+    FeeSchedule {
+        meta: Meta::default(),
+        name: "s".to_owned(),
+        version: version.to_owned(),
+        effective_from: EventTime::parse(effective_from).expect("RFC 3339"),
+        currency: currency.to_owned(),
+        channel: channel.to_owned(),
+        tiers: vec![FeeTier { up_to_minor: None, rate: "0.01".to_owned() }],
+        flat_minor: 0,
+        min_minor: 0,
+        max_minor: None,
+        rounding: "half_even".to_owned(),
+    }
+}
+
+#[test]
+fn the_most_specific_then_the_latest_schedule_is_in_force() {
+    let mut driver = Driver::new(&[(&SPEC, "")]);
+    let published = [
+        schedule("any1", "", "", "2026-01-01T00:00:00Z"),
+        schedule("any2", "", "", "2026-02-01T00:00:00Z"),
+        schedule("eur1", "EUR", "", "2026-02-01T00:00:00Z"),
+        schedule("eur2", "EUR", "", "2026-04-01T00:00:00Z"),
+        schedule("web1", "", "web", "2026-03-01T00:00:00Z"),
+        schedule("eurweb1", "EUR", "web", "2026-03-01T00:00:00Z"),
+        schedule("eurweb2", "EUR", "web", "2026-03-01T00:00:00Z"),
+    ];
+    for event in published {
+        driver
+            .reference("fee_schedules")
+            .apply(event.version.clone().as_bytes(), Some(Box::new(event)))
+            .expect("usable");
+    }
+    let table = "
+        currency | channel | created_at                     | schedule
+        EUR      | web     | 2025-12-31T23:59:59.999999Z    | fee_schedule_missing
+        EUR      | web     | 2026-01-01T00:00:00Z           | s@any1
+        EUR      | web     | 2026-01-31T23:59:59.999999Z    | s@any1
+        JPY      | web     | 2026-02-01T00:00:00Z           | s@any2
+        EUR      | web     | 2026-02-01T00:00:00Z           | s@eur1
+        JPY      | web     | 2026-03-01T00:00:00Z           | s@web1
+        JPY      | app     | 2026-03-01T00:00:00Z           | s@any2
+        EUR      | app     | 2026-03-31T00:00:00Z           | s@eur1
+        EUR      | app     | 2026-04-01T00:00:00Z           | s@eur2
+        EUR      | web     | 2026-05-01T00:00:00Z           | s@eurweb2
+    ";
+    for row in rows(table) {
+        let ran = driver.send_event(scored(100, row["currency"], row["channel"], row["created_at"]));
+        let found = ran.passed.as_ref().and_then(|event| event.downcast_ref::<PricedPayment>());
+        assert_eq!(found.map_or(ran.code(), |priced| &priced.fee_schedule), row["schedule"], "{row:?}");
+    }
+}
+
+#[test]
+fn a_topic_record_replaces_the_settings_and_a_tombstone_removes_it() {
+    let settings = SPEC.example;
+    let mut driver = Driver::new(&[(&SPEC, settings)]);
+    let price = |driver: &mut Driver| {
+        let ran = driver.send_event(scored(50_000, "EUR", "web", "2026-01-01T00:00:00Z"));
+        ran.passed.and_then(|event| event.downcast::<PricedPayment>().ok()).map(|priced| priced.fee_minor)
+    };
+    assert_eq!(price(&mut driver), Some(300));
+    let mut replacement = schedule("1", "EUR", "", "2000-01-01T00:00:00Z");
+    replacement.name = "standard".to_owned();
+    let table = driver.reference("fee_schedules");
+    table.apply(b"standard/1", Some(Box::new(replacement.clone()))).expect("usable");
+    assert_eq!(price(&mut driver), Some(500));
+    replacement.rounding = "somehow".to_owned();
+    let refused = driver.reference("fee_schedules").apply(b"standard/1", Some(Box::new(replacement)));
+    assert!(refused.expect_err("names no mode").starts_with("rounding: "));
+    assert_eq!(price(&mut driver), Some(500), "a refused entry leaves the table as it was");
+    driver.reference("fee_schedules").apply(b"standard/1", None).expect("known");
+    assert_eq!(price(&mut driver), None);
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_named() {
+    let base = "[[schedules]]\nname = \"s\"\nversion = \"1\"\n";
+    let from = "effective_from = \"2026-01-01T00:00:00Z\"\n";
+    let even = "rounding = \"half_even\"\n";
+    let cases = [
+        ("schedules[0].effective_from", format!("{base}effective_from = \"2026-01-01\"\n{even}")),
+        ("schedules[0].rounding", format!("{base}{from}rounding = \"half_up\"\n")),
+        ("schedules[0].currency", format!("{base}{from}{even}currency = \"EURO\"\n")),
+        ("schedules[0].flat_minor", format!("{base}{from}{even}flat_minor = -1\n")),
+        ("schedules[0].max_minor", format!("{base}{from}{even}min_minor = 2\nmax_minor = 1\n")),
+        ("schedules[0].tiers[0].rate", format!("{base}{from}{even}tiers = [{{ rate = \"1.5\" }}]\n")),
+        ("schedules[0].tiers[0].rate", format!("{base}{from}{even}tiers = [{{ rate = \"1%\" }}]\n")),
+        ("schedules[0].tiers[0].rate", format!("{base}{from}{even}tiers = [{{ rate = \"0.0000000000001\" }}]\n")),
+        (
+            "schedules[0].tiers[0].up_to_minor",
+            format!("{base}{from}{even}tiers = [{{ up_to_minor = 5, rate = \"0\" }}]\n"),
+        ),
+        (
+            "schedules[0].tiers[1].up_to_minor",
+            format!(
+                "{base}{from}{even}tiers = [{{ up_to_minor = 5, rate = \"0\" }}, {{ up_to_minor = 5, rate = \"0\" }}, {{ rate = \"0\" }}]\n"
+            ),
+        ),
+        ("schedules[1].version", format!("{base}{from}{even}{base}{from}{even}")),
+    ];
+    for (key, text) in cases {
+        let settings = Settings(text.parse().expect("is TOML"));
+        let errors = (SPEC.build)(&settings).err().unwrap_or_default();
+        assert_eq!(errors.iter().map(|error| error.key.as_str()).collect::<Vec<_>>(), [key], "{text}");
+    }
+}

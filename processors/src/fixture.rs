@@ -1,0 +1,40 @@
+//! What the tests of several processors start from.
+
+use std::path::Path;
+
+use tidemill_core::{EventTime, StateValue, Store};
+use tidemill_schemas::{Merchant, PaymentBody};
+use tidemill_testkit::MemoryState;
+
+/// An ordinary card payment of 40.00 EUR by `acc-1` to the shop `shop-1`.
+pub(crate) fn payment_body() -> PaymentBody {
+    PaymentBody {
+        payment_id: "p-1".to_owned(),
+        source: "bank-a".to_owned(),
+        payment_type: "transfer".to_owned(),
+        debit_account: "acc-1".to_owned(),
+        credit_account: "acc-2".to_owned(),
+        amount_minor: 4_000,
+        currency: "EUR".to_owned(),
+        created_at: EventTime::parse("2026-01-31T12:00:00Z").expect("an RFC 3339 time"),
+        channel: "card".to_owned(),
+        merchant: Some(Merchant { id: "shop-1".to_owned(), category: "5411".to_owned(), country: "DE".to_owned() }),
+        customer: Some("cust-1".to_owned()),
+        description: None,
+        metadata: Default::default(),
+        body_hash: "00".repeat(16),
+    }
+}
+
+/// Compares what `store` holds under `key` with `fixtures/<store>.v<N>.bin`, byte for byte, and reads the file.
+pub(crate) fn check_state<V: StateValue>(state: &MemoryState, store: Store<V>, key: &[u8]) {
+    let file = format!("{}/fixtures/{}.v{}.bin", env!("CARGO_MANIFEST_DIR"), store.name(), V::VERSION);
+    let bytes = &state.dump()[store.name()][key];
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(Path::new(&file).parent().expect("a file in a folder")).expect("fixtures can be made");
+        std::fs::write(&file, bytes).expect("a fixture can be written");
+    }
+    let golden = std::fs::read(&file).unwrap_or_else(|error| panic!("{file}: {error}; make it with UPDATE_GOLDEN=1"));
+    store.decode(&golden).expect("bytes of a released version stay readable");
+    assert_eq!(bytes, &golden, "{file}: the state has other bytes than it had");
+}

@@ -1,0 +1,130 @@
+//! Accounts as the ledger keeps them.
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::{EventTime, Meta, StateValue, Store};
+use tidemill_schemas::{AccountBalance, AccountKind};
+
+/// Keyed by account. Holds the accounts of customers and the internal accounts of the task.
+pub const ACCOUNTS: Store<Account> = Store::new("accounts");
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    pub customer: Option<String>,
+    pub kind: AccountKind,
+    pub currency: String,
+    /// How far below zero the account may go.
+    pub limit_minor: i64,
+    pub posted_minor: i64,
+    /// Sum of open holds on outgoing money.
+    pub pending_minor: i64,
+    /// Number of the last entry; for internal accounts the count of their changes.
+    pub seq: i64,
+    pub debits_frozen: bool,
+    pub credits_frozen: bool,
+    pub closed: bool,
+    pub opened_at: EventTime,
+    pub last_event_time: EventTime,
+}
+
+impl StateValue for Account {
+    const VERSION: u8 = 1;
+}
+
+impl Account {
+    pub(super) fn open(
+        customer: Option<String>,
+        kind: AccountKind,
+        currency: String,
+        limit_minor: i64,
+        at: EventTime,
+    ) -> Self {
+        Self {
+            customer,
+            kind,
+            currency,
+            limit_minor,
+            posted_minor: 0,
+            pending_minor: 0,
+            seq: 0,
+            debits_frozen: false,
+            credits_frozen: false,
+            closed: false,
+            opened_at: at,
+            last_event_time: at,
+        }
+    }
+
+    /// posted − pending + limit
+    pub fn available_minor(&self) -> i128 {
+        i128::from(self.posted_minor) - i128::from(self.pending_minor) + i128::from(self.limit_minor)
+    }
+
+    /// Whether it is the ledger's own, which no payment and no request can name.
+    pub fn is_internal(&self) -> bool {
+        is_internal_kind(self.kind)
+    }
+
+    pub(super) fn balance(&self, id: &str) -> AccountBalance {
+        let available = self.available_minor().clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+        AccountBalance {
+            meta: Meta::default(),
+            account_id: id.to_owned(),
+            customer: self.customer.clone(),
+            kind: self.kind,
+            currency: self.currency.clone(),
+            posted_minor: self.posted_minor,
+            pending_minor: self.pending_minor,
+            available_minor: i64::try_from(available).unwrap_or(i64::MAX),
+            limit_minor: self.limit_minor,
+            seq: self.seq,
+            debits_frozen: self.debits_frozen,
+            credits_frozen: self.credits_frozen,
+            closed: self.closed,
+            event_time: self.last_event_time,
+        }
+    }
+}
+
+/// The ledger's own accounts, one of each per task and currency, so that no task waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Internal {
+    /// Money that has left a payer and has not reached a payee. Summed over all tasks it is what is under way.
+    InTransit,
+    Fees,
+    /// Money whose owner cannot be paid.
+    Suspense,
+}
+
+impl Internal {
+    const ALL: [Self; 3] = [Self::InTransit, Self::Fees, Self::Suspense];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::InTransit => "in_transit",
+            Self::Fees => "fees",
+            Self::Suspense => "suspense",
+        }
+    }
+
+    pub(super) fn kind(self) -> AccountKind {
+        match self {
+            Self::InTransit => AccountKind::InTransit,
+            Self::Fees => AccountKind::Fee,
+            Self::Suspense => AccountKind::Suspense,
+        }
+    }
+
+    /// `in_transit.0.EUR`
+    pub(super) fn id(self, task: u32, currency: &str) -> String {
+        format!("{}.{task}.{currency}", self.prefix())
+    }
+}
+
+pub(super) fn is_internal_kind(kind: AccountKind) -> bool {
+    Internal::ALL.iter().any(|internal| internal.kind() == kind)
+}
+
+/// Whether a name is kept for internal accounts, so that nobody can open one before the ledger does.
+pub(super) fn is_reserved(id: &str) -> bool {
+    Internal::ALL.iter().any(|internal| id.strip_prefix(internal.prefix()).is_some_and(|rest| rest.starts_with('.')))
+}

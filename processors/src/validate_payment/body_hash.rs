@@ -1,0 +1,55 @@
+//! The hash that tells whether two payments of one identity say the same.
+
+use sha2::{Digest, Sha256};
+use tidemill_schemas::PaymentBody;
+
+const BODY_HASH_BYTES: usize = 16;
+
+/// Each text is preceded by its length and each optional part by whether it is there, so that no two bodies share bytes.
+pub(super) fn body_hash(payment: &PaymentBody) -> String {
+    let mut hash = BodyHash(Sha256::new());
+    hash.texts([&payment.payment_id, &payment.source, &payment.payment_type]);
+    hash.texts([&payment.debit_account, &payment.credit_account]);
+    hash.number(payment.amount_minor);
+    hash.text(&payment.currency);
+    hash.number(payment.created_at.micros());
+    hash.text(&payment.channel);
+    let merchant = payment.merchant.as_ref();
+    hash.optional(merchant.map(|merchant| &merchant.id));
+    hash.optional(merchant.map(|merchant| &merchant.category));
+    hash.optional(merchant.map(|merchant| &merchant.country));
+    hash.optional(payment.customer.as_ref());
+    hash.optional(payment.description.as_ref());
+    for (name, value) in &payment.metadata {
+        hash.texts([name, value]);
+    }
+    hash.finish()
+}
+
+struct BodyHash(Sha256);
+
+impl BodyHash {
+    fn text(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_be_bytes());
+        self.0.update(text);
+    }
+
+    fn texts<const N: usize>(&mut self, texts: [&String; N]) {
+        texts.into_iter().for_each(|text| self.text(text));
+    }
+
+    fn optional(&mut self, text: Option<&String>) {
+        self.0.update([u8::from(text.is_some())]);
+        if let Some(text) = text {
+            self.text(text);
+        }
+    }
+
+    fn number(&mut self, number: i64) {
+        self.0.update(number.to_be_bytes());
+    }
+
+    fn finish(self) -> String {
+        self.0.finalize().iter().take(BODY_HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,237 @@
+//! Makes a payment of a payment request, or says which rule it breaks.
+//!
+//! - Input: `payment_request`. Passes on `payment`, keyed by counterparty: the merchant where one is named, the credit
+//!   account otherwise.
+//! - Store: none. The rules are fixed: the same body gets the same answer for ever, and a corrected body under the same
+//!   id is a new payment. Times are held to fixed bounds and not to the time of arrival, which would not be the same in
+//!   a replay.
+//! - Codes, first wins: `field_missing`, `field_empty`, `field_too_long`, `field_malformed`, `type_unknown`,
+//!   `amount_malformed`, `amount_not_positive`, `amount_too_large`, `currency_unknown`, `amount_too_precise`,
+//!   `accounts_identical`, `time_malformed`, `time_out_of_range`. The order is fields, type, amount, currency, accounts,
+//!   time. A rule is checked on every field before the next rule is.
+//! - Answer: port `status`, `RJCT` in phase `outcome`, when the request has an id that can be repeated to its sender;
+//!   otherwise there is nobody to answer and the record goes to the dead letters.
+//! - `body_hash` covers what the payment means, not how it was written: payment id, source, type, both accounts, minor
+//!   units, currency, created_at in microseconds, channel, merchant, customer, description and metadata, in this order.
+//!   `"12.3"` and `"12.30"` are the same body.
+//!
+//! Example: `{"id":"p-1",…,"amount":"-5","currency":"XYZ"}` is `amount_not_positive`, not `currency_unknown`.
+
+mod body_hash;
+#[cfg(test)]
+mod tests;
+
+use serde::Deserialize;
+use tidemill_core::processor::{MovesMoney, Signature};
+use tidemill_core::settings::SettingsError;
+use tidemill_core::{
+    Answer, AnyEvent, Class, CodeSpec, Context, Currency, EventTime, Flow, Meta, PortSpec, Processor, ProcessorSpec,
+    Reject, Settings, StateError,
+};
+use tidemill_schemas::{Payment, PaymentBody, PaymentRequest, PaymentStatus, StatusCode, StatusPhase};
+
+use self::body_hash::body_hash;
+use crate::fields::{
+    self, AMOUNT_MALFORMED, AMOUNT_TOO_LARGE, AMOUNT_TOO_PRECISE, AmountText, CURRENCY_UNKNOWN, FIELD_EMPTY,
+    FIELD_MALFORMED, FIELD_MISSING, FIELD_TOO_LONG, Fault, Field, Rule, TIME_MALFORMED, TIME_OUT_OF_RANGE,
+    TYPE_UNKNOWN, presentable,
+};
+
+pub static SPEC: ProcessorSpec = ProcessorSpec {
+    name: "validate_payment",
+    summary: "Makes a payment of a payment request, or answers which rule it breaks.",
+    signatures: &[Signature { takes: PaymentRequest::KIND, gives: Some(Payment::KIND) }],
+    stores: &[],
+    ports: &[PortSpec {
+        name: STATUS,
+        kind: PaymentStatus::KIND,
+        summary: "The answer to a payment that breaks a rule.",
+    }],
+    references: &[],
+    codes: &[
+        FIELD_MISSING,
+        FIELD_EMPTY,
+        FIELD_TOO_LONG,
+        FIELD_MALFORMED,
+        TYPE_UNKNOWN,
+        AMOUNT_MALFORMED,
+        AMOUNT_NOT_POSITIVE,
+        AMOUNT_TOO_LARGE,
+        CURRENCY_UNKNOWN,
+        AMOUNT_TOO_PRECISE,
+        ACCOUNTS_IDENTICAL,
+        TIME_MALFORMED,
+        TIME_OUT_OF_RANGE,
+    ],
+    decodes: None,
+    moves_money: MovesMoney::No,
+    example: "",
+    build,
+};
+
+const AMOUNT_NOT_POSITIVE: CodeSpec = CodeSpec {
+    code: "amount_not_positive",
+    class: Class::Validation,
+    summary: "The amount is zero or negative.",
+    remedy: "Send the amount as a positive number; which way the money goes is said by the accounts.",
+};
+
+const ACCOUNTS_IDENTICAL: CodeSpec = CodeSpec {
+    code: "accounts_identical",
+    class: Class::Validation,
+    summary: "The debit account and the credit account are the same.",
+    remedy: "Name two different accounts.",
+};
+
+const STATUS: &str = "status";
+const TRANSFER: &str = "transfer";
+const METADATA_ENTRIES_MAX: usize = 64;
+
+/// Takes no settings: the rules are part of the contract with senders.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {}
+
+fn build(settings: &Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>> {
+    let Config {} = settings.parse()?;
+    Ok(Box::new(ValidatePayment))
+}
+
+struct ValidatePayment;
+
+impl Processor for ValidatePayment {
+    fn process(&self, event: AnyEvent, _context: &mut Context<'_>) -> Result<Flow, Reject> {
+        let request = event.downcast::<PaymentRequest>().map_err(|event| Reject::unexpected(&event))?;
+        match check(&request) {
+            Ok(checked) => Ok(Flow::Continue(Box::new(payment(request, checked)))),
+            Err(fault) => Err(Reject::from(fault).about(Box::new(request))),
+        }
+    }
+
+    fn on_reject(&self, reject: &Reject, context: &mut Context<'_>) -> Result<Answer, StateError> {
+        let request = reject.subject().and_then(|subject| subject.downcast_ref::<PaymentRequest>());
+        let status = request.and_then(|request| status(request, reject, context.record.event_time));
+        let Some(status) = status else { return Ok(Answer::NotMine) };
+        context.effects.emit(STATUS, Box::new(status) as AnyEvent);
+        Ok(Answer::Given)
+    }
+}
+
+/// What checking found the texts to mean.
+#[derive(Clone, Copy)]
+struct Checked {
+    amount_minor: i64,
+    currency: Currency,
+    created_at: EventTime,
+}
+
+fn check(request: &PaymentRequest) -> Result<Checked, Fault> {
+    check_fields(request)?;
+    if request.payment_type.as_deref().is_some_and(|name| name != TRANSFER) {
+        return Err(Fault(&TYPE_UNKNOWN, "/type"));
+    }
+    let amount = AmountText::parse(text(&request.amount), "/amount")?;
+    if !amount.is_positive() {
+        return Err(Fault(&AMOUNT_NOT_POSITIVE, "/amount"));
+    }
+    amount.check_size()?;
+    let currency = fields::currency(text(&request.currency), "/currency")?;
+    let amount_minor = amount.in_currency(currency)?;
+    if request.debit_account == request.credit_account {
+        return Err(Fault(&ACCOUNTS_IDENTICAL, "/credit_account"));
+    }
+    let created_at = fields::time(text(&request.created_at), "/created_at")?;
+    Ok(Checked { amount_minor, currency, created_at })
+}
+
+fn check_fields(request: &PaymentRequest) -> Result<(), Fault> {
+    let field = |pointer, text, rule| Field { pointer, text, rule };
+    let merchant = request.merchant.as_ref();
+    let mut checks = vec![
+        field("/id", request.id.as_deref(), Rule::Required),
+        field("/source", request.source.as_deref(), Rule::Required),
+        field("/debit_account", request.debit_account.as_deref(), Rule::Account),
+        field("/credit_account", request.credit_account.as_deref(), Rule::Account),
+        field("/amount", request.amount.as_deref(), Rule::Required),
+        field("/currency", request.currency.as_deref(), Rule::Required),
+        field("/created_at", request.created_at.as_deref(), Rule::Required),
+        field("/channel", request.channel.as_deref(), Rule::Required),
+        field("/type", request.payment_type.as_deref(), Rule::Optional),
+        field("/customer", request.customer.as_deref(), Rule::Optional),
+        field("/merchant/id", merchant.map(|merchant| merchant.id.as_str()), Rule::Optional),
+        field("/merchant/category", merchant.and_then(|merchant| given(&merchant.category)), Rule::Optional),
+        field("/merchant/country", merchant.and_then(|merchant| given(&merchant.country)), Rule::Optional),
+        field("/description", request.description.as_deref(), Rule::Text),
+    ];
+    for (name, value) in &request.metadata {
+        checks.push(field("/metadata", Some(name), Rule::Optional));
+        checks.push(field("/metadata", Some(value), Rule::Text));
+    }
+    let too_many = request.metadata.len() > METADATA_ENTRIES_MAX;
+    match fields::check(&checks) {
+        // Whoever has too many entries is told so unless a graver rule is broken.
+        Ok(()) if too_many => Err(Fault(&FIELD_TOO_LONG, "/metadata")),
+        Err(Fault(code, _)) if too_many && code.code == FIELD_MALFORMED.code => {
+            Err(Fault(&FIELD_TOO_LONG, "/metadata"))
+        }
+        checked => checked,
+    }
+}
+
+/// A required field, after `check_fields` has seen that it is there.
+fn text(field: &Option<String>) -> &str {
+    field.as_deref().unwrap_or_default()
+}
+
+/// The merchant's category and country are empty when the sender gave none.
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn payment(request: PaymentRequest, checked: Checked) -> Payment {
+    let mut payment = PaymentBody {
+        payment_id: request.id.unwrap_or_default(),
+        source: request.source.unwrap_or_default(),
+        payment_type: request.payment_type.unwrap_or_else(|| TRANSFER.to_owned()),
+        debit_account: request.debit_account.unwrap_or_default(),
+        credit_account: request.credit_account.unwrap_or_default(),
+        amount_minor: checked.amount_minor,
+        currency: checked.currency.code().to_owned(),
+        created_at: checked.created_at,
+        channel: request.channel.unwrap_or_default(),
+        merchant: request.merchant,
+        customer: request.customer,
+        description: request.description,
+        metadata: request.metadata,
+        body_hash: String::new(),
+    };
+    payment.body_hash = body_hash(&payment);
+    Payment { meta: Meta::default(), payment }
+}
+
+/// The answer, if there is an id under which the sender could know the payment. Only what can be shown is repeated.
+fn status(request: &PaymentRequest, reject: &Reject, record_time: EventTime) -> Option<PaymentStatus> {
+    let shown = |field: &Option<String>| presentable(field.as_ref()).cloned().unwrap_or_default();
+    let payment_id = presentable(request.id.as_ref())?.clone();
+    let currency = request.currency.as_deref().and_then(Currency::parse);
+    let amount = AmountText::parse(text(&request.amount), "/amount").ok().filter(AmountText::is_positive);
+    let amount_minor = amount.zip(currency).and_then(|(amount, currency)| amount.in_currency(currency).ok());
+    Some(PaymentStatus {
+        meta: Meta::default(),
+        payment_id,
+        source: shown(&request.source),
+        debit_account: shown(&request.debit_account),
+        credit_account: shown(&request.credit_account),
+        amount_minor: amount_minor.unwrap_or_default(),
+        currency: currency.map(|currency| currency.code().to_owned()).unwrap_or_default(),
+        fee_minor: 0,
+        status: StatusCode::RJCT,
+        phase: StatusPhase::Outcome,
+        code: reject.code().code.to_owned(),
+        reason: Some(reject.message().to_owned()),
+        merchant_id: request.merchant.as_ref().and_then(|merchant| presentable(Some(&merchant.id)).cloned()),
+        customer: presentable(request.customer.as_ref()).cloned(),
+        channel: shown(&request.channel),
+        event_time: fields::answer_time(request.created_at.as_ref(), record_time),
+    })
+}

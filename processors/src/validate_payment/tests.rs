@@ -1,0 +1,226 @@
+use std::collections::BTreeMap;
+
+use tidemill_core::Outcome;
+use tidemill_schemas::Merchant;
+use tidemill_testkit::{Driver, Ran, rows};
+
+use super::*;
+
+fn request() -> PaymentRequest {
+    let text = |text: &str| Some(text.to_owned());
+    PaymentRequest {
+        id: text("p-1"),
+        source: text("shop"),
+        payment_type: None,
+        debit_account: text("alice"),
+        credit_account: text("bob"),
+        amount: text("12.34"),
+        currency: text("EUR"),
+        created_at: text("2026-01-31T12:00:00Z"),
+        channel: text("web"),
+        merchant: Some(Merchant { id: "m-7".to_owned(), ..Merchant::default() }),
+        customer: text("c-1"),
+        description: None,
+        metadata: BTreeMap::from([("order".to_owned(), "o-1".to_owned())]),
+    }
+}
+
+/// The field of that name, to be changed.
+fn field<'a>(request: &'a mut PaymentRequest, name: &str) -> &'a mut Option<String> {
+    match name {
+        "id" => &mut request.id,
+        "source" => &mut request.source,
+        "type" => &mut request.payment_type,
+        "debit_account" => &mut request.debit_account,
+        "credit_account" => &mut request.credit_account,
+        "amount" => &mut request.amount,
+        "currency" => &mut request.currency,
+        "created_at" => &mut request.created_at,
+        "channel" => &mut request.channel,
+        "customer" => &mut request.customer,
+        "description" => &mut request.description,
+        other => panic!("no field {other}"),
+    }
+}
+
+fn run(request: PaymentRequest) -> Ran {
+    Driver::new(&[(&SPEC, "")]).send_event(request)
+}
+
+/// `~` stands for a missing field, `<n>` for n letters, backslash escapes as in Rust.
+fn cell(text: &str) -> Option<String> {
+    let count = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+    match (text, count) {
+        ("~", _) => None,
+        (_, Some(count)) => Some("x".repeat(count.parse().expect("a count"))),
+        _ => Some(text.replace("\\0", "\0").replace("\\n", "\n").replace("\\u{85}", "\u{85}")),
+    }
+}
+
+#[test]
+fn one_rule_at_a_time() {
+    let table = r"
+        field          | value                       | code
+        type           | transfer                    | passed
+        type           | ~                           | passed
+        type           | Transfer                    | type_unknown
+        type           |                             | field_empty
+        id             | ~                           | field_missing
+        id             |                             | field_empty
+        id             | <1024>                      | passed
+        id             | <1025>                      | field_too_long
+        id             | a\nb                        | field_malformed
+        source         | ~                           | field_missing
+        source         | a\u{85}b                    | field_malformed
+        debit_account  | ~                           | field_missing
+        debit_account  | fees.0.EUR                  | field_malformed
+        debit_account  | bob                         | accounts_identical
+        credit_account | in_transit.7.EUR            | field_malformed
+        amount         | ~                           | field_missing
+        amount         |                             | field_empty
+        amount         | 1e3                         | amount_malformed
+        amount         | +1                          | amount_malformed
+        amount         | 1,50                        | amount_malformed
+        amount         | NaN                         | amount_malformed
+        amount         | 0.00                        | amount_not_positive
+        amount         | -0.01                       | amount_not_positive
+        amount         | 10000000000000.01           | amount_too_large
+        amount         | 10000000000000.00           | passed
+        amount         | 12.340                      | passed
+        amount         | 12.345                      | amount_too_precise
+        currency       | eur                         | currency_unknown
+        currency       | XXX                         | currency_unknown
+        currency       | JPY                         | amount_too_precise
+        currency       | KWD                         | passed
+        created_at     | 2026-01-31                  | time_malformed
+        created_at     | 2026-01-31T12:00:00         | time_malformed
+        created_at     | 2026-01-31T12:00:00+01:00   | passed
+        created_at     | 1999-12-31T23:59:59Z        | time_out_of_range
+        created_at     | 2000-01-01T00:00:00Z        | passed
+        created_at     | 2099-12-31T23:59:59.999999Z | passed
+        created_at     | 2100-01-01T00:00:00Z        | time_out_of_range
+        created_at     | 9999-01-01T00:00:00Z        | time_out_of_range
+        created_at     | -9999-01-01T00:00:00Z       | time_malformed
+        channel        | ~                           | field_missing
+        customer       | ~                           | passed
+        customer       |                             | field_empty
+        description    |                             | passed
+        description    | two\nlines                  | passed
+        description    | a\0b                        | field_malformed
+        description    | <4096>                      | passed
+        description    | <4097>                      | field_too_long
+    ";
+    for row in rows(table) {
+        let mut request = request();
+        *field(&mut request, row["field"]) = cell(row["value"]);
+        let ran = run(request);
+        let pointer = ran.reject.as_ref().and_then(Reject::field).unwrap_or_default();
+        assert_eq!(ran.code(), row["code"], "{} = {} at {pointer}", row["field"], row["value"]);
+    }
+}
+
+#[test]
+fn merchant_and_metadata() {
+    let entries = |count: usize| (0..count).map(|number| (number.to_string(), String::new())).collect();
+    let entry = |name: &str, text: &str| BTreeMap::from([(name.to_owned(), text.to_owned())]);
+    let merchant = |id: &str, country: &str| {
+        Some(Merchant { id: id.to_owned(), country: country.to_owned(), ..Merchant::default() })
+    };
+    let cases = [
+        (PaymentRequest { merchant: None, ..request() }, "passed"),
+        (PaymentRequest { merchant: merchant("", "DE"), ..request() }, "field_empty"),
+        (PaymentRequest { merchant: merchant("m", "D\0"), ..request() }, "field_malformed"),
+        (PaymentRequest { metadata: entries(64), ..request() }, "passed"),
+        (PaymentRequest { metadata: entries(65), ..request() }, "field_too_long"),
+        (PaymentRequest { metadata: entries(65), source: Some("\0".to_owned()), ..request() }, "field_too_long"),
+        (PaymentRequest { metadata: entries(65), source: None, ..request() }, "field_missing"),
+        (PaymentRequest { metadata: entry("", "x"), ..request() }, "field_empty"),
+        (PaymentRequest { metadata: entry("a\nb", "x"), ..request() }, "field_malformed"),
+        (PaymentRequest { metadata: entry("a", &"x".repeat(4_097)), ..request() }, "field_too_long"),
+    ];
+    for (request, code) in cases {
+        let text = format!("{request:?}");
+        assert_eq!(run(request).code(), code, "{text}");
+    }
+}
+
+#[test]
+fn the_payment_means_what_the_request_said() {
+    let ran = run(request());
+    let payment = &ran.passed_as::<Payment>().payment;
+    assert_eq!((payment.amount_minor, payment.currency.as_str()), (1_234, "EUR"));
+    assert_eq!(payment.payment_type, "transfer");
+    assert_eq!(payment.created_at.to_string(), "2026-01-31T12:00:00Z");
+    assert_eq!(payment.counterparty(), "m-7");
+    assert_eq!(payment.body_hash, "277959c1adbe0ee3c819ab7f610a7b54", "as computed by another program");
+}
+
+fn hash(request: PaymentRequest) -> String {
+    run(request).passed_as::<Payment>().payment.body_hash.clone()
+}
+
+#[test]
+fn the_hash_covers_every_field_and_no_spelling() {
+    let same =
+        [("amount", "12.340"), ("amount", "012.34"), ("created_at", "2026-01-31T13:00:00+01:00"), ("type", "transfer")];
+    let other = [
+        ("id", "p-2"),
+        ("source", "other"),
+        ("debit_account", "carol"),
+        ("credit_account", "carol"),
+        ("amount", "12.35"),
+        ("currency", "USD"),
+        ("created_at", "2026-01-31T12:00:00.000001Z"),
+        ("channel", "pos"),
+        ("customer", "c-2"),
+        ("customer", "~"),
+        ("description", ""),
+    ];
+    for (name, value) in same {
+        let mut changed = request();
+        *field(&mut changed, name) = cell(value);
+        assert_eq!(hash(changed), hash(request()), "{name} = {value}");
+    }
+    let mut hashes: Vec<String> = vec![hash(request())];
+    for (name, value) in other {
+        let mut changed = request();
+        *field(&mut changed, name) = cell(value);
+        hashes.push(hash(changed));
+    }
+    hashes.push(hash(PaymentRequest { merchant: None, ..request() }));
+    hashes.push(hash(PaymentRequest { metadata: BTreeMap::new(), ..request() }));
+    let shifted = BTreeMap::from([("orde".to_owned(), "ro-1".to_owned())]);
+    hashes.push(hash(PaymentRequest { metadata: shifted, ..request() }));
+    let count = hashes.len();
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), count, "two bodies share a hash");
+}
+
+#[test]
+fn a_reject_is_answered_when_the_id_can_be_repeated() {
+    let ran = run(PaymentRequest { currency: Some("XYZ".to_owned()), source: Some("a".repeat(1024)), ..request() });
+    assert_eq!(ran.outcome, Outcome::Rejected("currency_unknown"));
+    let statuses = ran.on::<PaymentStatus>(STATUS);
+    let [status] = statuses.as_slice() else { panic!("{statuses:?}") };
+    assert_eq!((status.status, status.phase), (StatusCode::RJCT, StatusPhase::Outcome));
+    assert_eq!((status.payment_id.as_str(), status.debit_account.as_str()), ("p-1", "alice"));
+    assert_eq!((status.code.as_str(), status.currency.as_str(), status.amount_minor), ("currency_unknown", "", 0));
+    assert_eq!(status.event_time.to_string(), "2026-01-31T12:00:00Z");
+    for id in [None, Some(String::new()), Some("x".repeat(1_025)), Some("p\0".to_owned())] {
+        let ran = run(PaymentRequest { id, ..request() });
+        assert!(matches!(ran.outcome, Outcome::Dead(_)), "{:?}", ran.outcome);
+        assert!(ran.emitted.is_empty(), "{:?}", ran.emitted);
+    }
+}
+
+#[test]
+fn an_answer_shows_nothing_that_breaks_a_rule() {
+    let bad = Some("x\0".to_owned());
+    let request = PaymentRequest { source: bad.clone(), debit_account: bad.clone(), customer: bad, ..request() };
+    let ran = run(PaymentRequest { created_at: Some("noon".to_owned()), ..request });
+    let statuses = ran.on::<PaymentStatus>(STATUS);
+    let [status] = statuses.as_slice() else { panic!("{statuses:?}") };
+    assert_eq!((status.source.as_str(), status.debit_account.as_str(), &status.customer), ("", "", &None));
+    assert_eq!(status.event_time, EventTime::default(), "the timestamp of the record");
+}
