@@ -33,7 +33,9 @@ fn unique(name: &str) -> String {
 
 fn topic(broker: &KafkaBroker, name: &str, config: &[(&str, &str)]) -> TopicPartition {
     let name = unique(name);
-    let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    // Records of these tests are old by their own time, and retention would remove them while the tests run.
+    let config = config.iter().chain(&[("retention.ms", "-1")]);
+    let config = config.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     broker.create_topic(&NewTopic { name: name.clone(), partitions: 1, replication: 1, config }).expect("a new topic");
     TopicPartition::new(name, 0)
 }

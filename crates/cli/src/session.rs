@@ -21,9 +21,6 @@ use tidemill_topology::{BrokerChoice, Catalog, Options, Topology, plan};
 use crate::args::{BrokerArg, Global};
 use crate::exit::{Exit, Failure};
 
-/// File of the embedded broker's schema registry, in its data folder.
-const LOCAL_REGISTRY_FILE: &str = "schemas.json";
-
 pub(crate) const CATALOG: Catalog<'static> = Catalog { processors: PROCESSORS, codecs: CODECS, sinks: CONNECTORS };
 
 /// What the command does on the broker, which decides how the embedded one is opened.
@@ -77,7 +74,7 @@ impl Session {
                     Access::Write => EmbeddedBroker::open(data_dir, EmbeddedOptions::default()).map_err(in_use)?,
                     Access::Read => EmbeddedBroker::open_read_only(data_dir, EmbeddedOptions::default()).map_err(in_use)?,
                 };
-                (broker, Arc::new(LocalRegistry::open(&data_dir.join(LOCAL_REGISTRY_FILE))?))
+                (broker, Arc::new(LocalRegistry::open(data_dir)?))
             }
             plan::Broker::Kafka { bootstrap_servers, properties, .. } => {
                 let url = topology.registry_url.clone().ok_or_else(|| {

@@ -79,7 +79,7 @@ fn demo_options(global: &Global, args: &DemoArgs) -> Global {
     let mut overrides = vec![
         ("broker.data_dir".to_owned(), below("broker")),
         ("pipeline.state_dir".to_owned(), below("state")),
-        ("sink.sqlite.path".to_owned(), below("read-model.sqlite")),
+        ("sink.sqlite.settings.path".to_owned(), below("read-model.sqlite")),
     ];
     overrides.extend(global.overrides.iter().cloned());
     Global {

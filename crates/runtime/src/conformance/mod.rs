@@ -16,13 +16,14 @@ pub struct Check<E: ?Sized> {
     pub run: fn(&E),
 }
 
-/// Runs every check in an environment of its own.
+/// Runs every check of all suites in an environment of its own.
 ///
 /// # Panics
 /// If a check failed, naming all that did.
-pub fn run_checks<E>(checks: &[Check<E>], environment: &dyn Fn(&'static str) -> E) {
+pub fn run_checks<E>(suites: &[&[Check<E>]], environment: &dyn Fn(&'static str) -> E) {
     let mut failed = Vec::new();
-    for Check { name, run } in checks {
+    let count = suites.iter().map(|checks| checks.len()).sum::<usize>();
+    for Check { name, run } in suites.iter().copied().flatten() {
         let started_at = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&environment(name))));
         let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
@@ -31,7 +32,7 @@ pub fn run_checks<E>(checks: &[Check<E>], environment: &dyn Fn(&'static str) -> 
             failed.push(*name);
         }
     }
-    assert!(failed.is_empty(), "{} of {} checks failed: {}", failed.len(), checks.len(), failed.join(", "));
+    assert!(failed.is_empty(), "{} of {} checks failed: {}", failed.len(), count, failed.join(", "));
 }
 
 /// Looks until `condition` holds.

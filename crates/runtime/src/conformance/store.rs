@@ -23,7 +23,7 @@ pub fn run(open: &dyn Fn() -> StoreUnderTest) {
         suite: a_new_store_is_empty, returns_what_was_applied, the_last_change_of_a_key_wins, scans_in_order,
         takes_any_key_and_value, remembers_over_a_reopen, belongs_to_one_identity, a_discarded_store_starts_empty,
         agrees_with_a_model);
-    run_checks(CHECKS, &|_| open());
+    run_checks(&[CHECKS], &|_| open());
 }
 
 /// What a log of changes comes to.

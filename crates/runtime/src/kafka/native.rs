@@ -48,6 +48,8 @@ pub(super) enum Severity {
     Fatal,
 }
 
+pub(super) type Header<'a> = (&'a str, Option<&'a [u8]>);
+
 /// A record that lies in librdkafka's memory.
 pub(super) struct Record<'a> {
     pub(super) topic: &'a str,
@@ -56,7 +58,7 @@ pub(super) struct Record<'a> {
     pub(super) timestamp_ms: i64,
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
-    pub(super) headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub(super) headers: Vec<Header<'a>>,
 }
 
 /// The queue of a consumer that is never subscribed. Must be dropped before the consumer.
@@ -166,8 +168,8 @@ unsafe fn read_record<'a>(message: &'a sys::rd_kafka_message_t) -> Record<'a> {
 }
 
 /// # Safety
-/// The message must be alive for `'a`.
-unsafe fn read_headers<'a>(message: &'a sys::rd_kafka_message_t) -> Vec<(&'a str, Option<&'a [u8]>)> {
+/// The message and its event must be alive as long as the reference.
+unsafe fn read_headers(message: &sys::rd_kafka_message_t) -> Vec<Header<'_>> {
     let mut found = Vec::new();
     // SAFETY: the headers belong to the message; `rd_kafka_header_get_all` fills its outputs whenever it reports success.
     unsafe {

@@ -34,9 +34,7 @@ pub struct BrokerUnderTest {
 /// # Panics
 /// If a check failed, naming all that did.
 pub fn run(open: &dyn Fn() -> BrokerUnderTest) {
-    for checks in suites() {
-        run_checks(checks, &|name| Environment { under_test: open(), check: name });
-    }
+    run_checks(&suites(), &|name| Environment { under_test: open(), check: name });
 }
 
 fn suites() -> [&'static [Check<Environment>]; 4] {
