@@ -7,7 +7,7 @@
 //! - Bound: this processor sees only payments of its counterparty. A conflicting resend that names another counterparty
 //!   looks new here and is found by the ledger, whose record is the authority on identity.
 //! - Store: `seen_payments`, one value per identity. Time: event time. An entry counts for payments created less than
-//!   `retention_hours` before or after the one that made it; a resend does not prolong it.
+//!   `retention_hours` before or after the one that made it; a resend changes nothing and does not prolong it.
 //! - Eviction: store `seen_payments_sweep` holds a cursor. After every 64 new payments of the task the next 128 entries
 //!   in key order are looked at, and those that have expired by the task's clock are deleted: two entries looked at for
 //!   each that is added, so the store never holds more than about twice the entries of one retention. The clock is the

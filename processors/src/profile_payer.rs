@@ -10,7 +10,7 @@
 //! - `counterparties_24h` is exact up to 64 and stops there; a counterparty counts where it was last paid.
 //! - Amounts add up in minor units: an account has one currency, and so have its figures. The ledger refuses a payment
 //!   in another currency, which takes it out of the profile again.
-//! - A reject further down the chain leaves the profile byte for byte as it was.
+//! - A reject or a resend found further down the chain leaves the profile byte for byte as it was.
 //! - Codes: none.
 //!
 //! Example: the third payment of an hour passes on `payments_1h = 3`.

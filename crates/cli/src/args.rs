@@ -8,7 +8,11 @@ use crate::logging::{LogLevel, Running};
 
 /// Kafka-native stream processing for payments: exactly once, in order per account, balanced to the last minor unit.
 #[derive(Debug, Parser)]
-#[command(name = "tidemill", version, after_help = "Exit codes: 0 ok, 1 findings, 2 wrong use, 3 partial, 4 dependency unreachable, 5 refused, 78 configuration, 130 interrupted.")]
+#[command(
+    name = "tidemill",
+    version,
+    after_help = "Exit codes: 0 ok, 1 findings, 2 wrong use, 3 partial, 4 dependency unreachable, 5 refused, 78 configuration, 130 interrupted."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -56,7 +56,8 @@ impl Failure {
     pub(crate) fn print(&self, json: bool) {
         if json {
             let hint = self.hint.as_deref();
-            let line = serde_json::json!({"event": "error", "message": self.message, "hint": hint, "exit": self.exit as u8});
+            let line =
+                serde_json::json!({"event": "error", "message": self.message, "hint": hint, "exit": self.exit as u8});
             eprintln!("{line}");
             return;
         }

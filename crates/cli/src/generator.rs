@@ -46,7 +46,8 @@ pub(crate) fn accounts(customers: u32) -> impl Iterator<Item = GeneratedRecord> 
         let limit = if number % 50 == 0 { "150.00" } else { "20000.00" };
         open(customer_account(number), Some(format!("cust-{number:06}")), "customer", limit)
     });
-    let of_merchants = (0..merchants(customers)).map(move |number| open(merchant_account(number), None, "merchant", "0"));
+    let of_merchants =
+        (0..merchants(customers)).map(move |number| open(merchant_account(number), None, "merchant", "0"));
     of_customers.chain(of_merchants)
 }
 
@@ -62,7 +63,13 @@ pub(crate) struct Payments {
 
 impl Payments {
     pub(crate) fn new(seed: u64, customers: u32) -> Self {
-        Self { random: ChaCha8Rng::seed_from_u64(seed), customers: customers.max(1), next: 0, recent: Vec::new(), abused: None }
+        Self {
+            random: ChaCha8Rng::seed_from_u64(seed),
+            customers: customers.max(1),
+            next: 0,
+            recent: Vec::new(),
+            abused: None,
+        }
     }
 
     fn payment(&mut self) -> GeneratedRecord {
@@ -116,7 +123,8 @@ impl Payments {
         let GeneratedRecord { key, value, timestamp_ms } = record;
         let text = String::from_utf8_lossy(&value).into_owned();
         let id = format!("p-{:09}", self.next);
-        let amount = text.split("\"amount\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned();
+        let amount =
+            text.split("\"amount\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned();
         let with_amount = |new: &str| text.replace(&format!("\"amount\":\"{amount}\""), &format!("\"amount\":{new}"));
         let value = match self.random.random_range(0..16_u32) {
             0 => text.as_bytes()[..text.len() / 2].to_vec(),
@@ -196,7 +204,8 @@ mod tests {
         let distinct: std::collections::HashSet<_> = records.iter().map(|record| &record.value).collect();
         let repeats = records.len() - distinct.len();
         assert!((300..600).contains(&repeats), "{repeats} repeats");
-        let unreadable = records.iter().filter(|record| serde_json::from_slice::<serde_json::Value>(&record.value).is_err());
+        let unreadable =
+            records.iter().filter(|record| serde_json::from_slice::<serde_json::Value>(&record.value).is_err());
         let unreadable = unreadable.count();
         assert!((40..200).contains(&unreadable), "{unreadable} unreadable");
     }

@@ -32,7 +32,8 @@ pub(crate) fn start(level: LogLevel, running: Running) {
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
     };
-    let filter = EnvFilter::new(format!("{level},librdkafka=error,rdkafka=error,sqlx=error"));
+    // The client library reports what the engine answers and logs itself, with a code.
+    let filter = EnvFilter::new(format!("{level},librdkafka=off,rdkafka=off,sqlx=error"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match running {
         Running::Service => builder.json().flatten_event(true).init(),

@@ -43,7 +43,8 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure
 }
 
 fn pad(cell: &str, width: usize) -> String {
-    let is_number = cell.starts_with(|first: char| first.is_ascii_digit()) && cell.ends_with(|last: char| last.is_ascii_digit() || last == '%');
+    let is_number = cell.starts_with(|first: char| first.is_ascii_digit())
+        && cell.ends_with(|last: char| last.is_ascii_digit() || last == '%');
     if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
 }
 
@@ -74,7 +75,8 @@ impl Progress {
         let is_watched = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let bar = is_watched.then(|| {
             let bar = ProgressBar::new(total);
-            let style = ProgressStyle::with_template("{msg:>12} {bar:40} {human_pos}/{human_len} {per_sec:>16} eta {eta}");
+            let style =
+                ProgressStyle::with_template("{msg:>12} {bar:40} {human_pos}/{human_len} {per_sec:>16} eta {eta}");
             if let Ok(style) = style {
                 bar.set_style(style);
             }

@@ -91,6 +91,13 @@ pub(crate) fn reconcile(session: &Session) -> Result<Reconciliation, Failure> {
             result.findings.push(message);
         }
     }
+    for unit in &session.topology.units {
+        let rows = status::unit_status(session.broker.as_ref(), &session.topology, unit, session.clock.unix_ms())?;
+        for row in rows.iter().filter(|row| row.lag_records > 0) {
+            let (topic, partition, lag) = (&row.topic, row.partition, row.lag_records);
+            result.findings.push(format!("{topic} partition {partition}: {lag} records wait to be processed"));
+        }
+    }
     let mut digests: Vec<(String, BalancesDigest)> = Vec::new();
     for plan in &session.topology.sinks {
         match open_sink(plan)?.audit() {
@@ -110,7 +117,9 @@ pub(crate) fn reconcile(session: &Session) -> Result<Reconciliation, Failure> {
         if let [(one, a), (other, b)] = pair {
             if a != b {
                 let (a, b) = (a.accounts, b.accounts);
-                result.findings.push(format!("balances differ between {one} ({a} accounts) and {other} ({b} accounts)"));
+                result
+                    .findings
+                    .push(format!("balances differ between {one} ({a} accounts) and {other} ({b} accounts)"));
             }
         }
     }

@@ -72,7 +72,9 @@ impl Session {
             plan::Broker::Embedded { data_dir } => {
                 let broker: Arc<dyn Broker> = match access {
                     Access::Write => EmbeddedBroker::open(data_dir, EmbeddedOptions::default()).map_err(in_use)?,
-                    Access::Read => EmbeddedBroker::open_read_only(data_dir, EmbeddedOptions::default()).map_err(in_use)?,
+                    Access::Read => {
+                        EmbeddedBroker::open_read_only(data_dir, EmbeddedOptions::default()).map_err(in_use)?
+                    }
                 };
                 (broker, Arc::new(LocalRegistry::open(data_dir)?))
             }

@@ -25,7 +25,10 @@ pub struct Served {
 }
 
 /// Serves on `address` until the process ends. The port is bound before this returns.
-pub async fn serve(address: &str, served: Served) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>> + use<>)> {
+pub async fn serve(
+    address: &str,
+    served: Served,
+) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>> + use<>)> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let router = Router::new()

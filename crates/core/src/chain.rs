@@ -10,7 +10,7 @@ use crate::event::AnyEvent;
 use crate::processor::{Answer, Flow, Outcome, Processor};
 use crate::record::RecordView;
 use crate::reference::References;
-use crate::reject::{BUG, Reject};
+use crate::reject::{BUG, Class, Reject};
 use crate::state::{State, StateError};
 
 /// State whose changes since the last mark can be undone.
@@ -68,12 +68,19 @@ pub fn run(
     };
     state.undo();
     effects.reject();
+    if reject.class() == Class::Invariant {
+        return Ok(Ended::Unanswered(reject));
+    }
     let answer = {
         let mut context = context(record, state, effects, around);
         catch_unwind(AssertUnwindSafe(|| answer(processors, &reject, &mut context)))
     };
     match answer {
         Ok(Ok(Answer::Given)) => Ok(Ended::Answered(reject)),
+        Ok(Ok(Answer::Repeat)) => {
+            state.undo();
+            Ok(Ended::Done(Outcome::Duplicate))
+        }
         Ok(Ok(Answer::NotMine)) => Ok(Ended::Unanswered(reject)),
         Ok(Err(error)) => Err(error),
         Err(_) => {
@@ -95,8 +102,9 @@ fn context<'a>(
 
 fn answer(processors: &[Box<dyn Processor>], reject: &Reject, context: &mut Context<'_>) -> Result<Answer, StateError> {
     for processor in processors.iter().rev() {
-        if processor.on_reject(reject, context)? == Answer::Given {
-            return Ok(Answer::Given);
+        let answer = processor.on_reject(reject, context)?;
+        if answer != Answer::NotMine {
+            return Ok(answer);
         }
     }
     Ok(Answer::NotMine)

@@ -16,7 +16,8 @@ pub trait Processor: Send {
     fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject>;
 
     /// Called, after the undoing, on every processor of the chain from the last to the first, until one answers:
-    /// writes the outcome down and tells the sender. A reject that nobody answers goes to the dead letters.
+    /// writes the outcome down and tells the sender. A reject that nobody answers goes to the dead letters. One of
+    /// class [`Class::Invariant`](crate::Class::Invariant) is not offered to anybody.
     fn on_reject(&self, _reject: &Reject, _context: &mut Context<'_>) -> Result<Answer, StateError> {
         Ok(Answer::NotMine)
     }
@@ -33,7 +34,11 @@ pub enum Flow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// The reject stands, and its sender knows.
     Given,
+    /// The record was seen before, with the same body: its first answer has been repeated, and the reject does not
+    /// count. Only effects stay, as with [`Outcome::Duplicate`].
+    Repeat,
     NotMine,
 }
 
@@ -46,7 +51,7 @@ pub enum Outcome {
     Posted,
     /// Something other than a payment that was carried out.
     Applied,
-    /// Seen before, with the same body.
+    /// Seen before, with the same body. The state stays as it was, whatever the chain has written; effects are kept.
     Duplicate,
     /// Answered with this code.
     Rejected(&'static str),

@@ -46,7 +46,8 @@ impl Codecs {
     pub fn prepare(&mut self, topic: &Arc<str>, kind: EventKind) -> Result<(), RegistryError> {
         let Some(codec) = self.codec(kind) else { return Ok(()) };
         let subject = subject_of(topic);
-        let missing = |message: &str| RegistryError::Refused(format!("subject {subject} {message}; run `tidemill apply`"));
+        let missing =
+            |message: &str| RegistryError::Refused(format!("subject {subject} {message}; run `tidemill apply`"));
         let (id, _, registered) = self.registry.latest(&subject)?.ok_or_else(|| missing("has no schema"))?;
         if !is_same_schema(&registered, codec.schema) {
             return Err(missing("has another schema than this program writes"));

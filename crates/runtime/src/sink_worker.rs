@@ -250,10 +250,9 @@ impl SinkWorker {
         let kind = planned.and_then(|topic| topic.kind);
         let is_dead_letter = planned.is_some_and(|topic| topic.role == Role::DeadLetters);
         let body = match (view.value, kind) {
-            (value, _) if is_dead_letter => SinkBody::DeadLetter {
-                value: value.map(<[u8]>::to_vec),
-                headers: owned_headers(&view),
-            },
+            (value, _) if is_dead_letter => {
+                SinkBody::DeadLetter { value: value.map(<[u8]>::to_vec), headers: owned_headers(&view) }
+            }
             (None, _) => SinkBody::Tombstone,
             (Some(value), Some(kind)) => match self.codecs.decode(kind, value) {
                 Ok(event) => SinkBody::Event(event),
@@ -265,7 +264,9 @@ impl SinkWorker {
                     return Err(BrokerError::new(BrokerErrorKind::Retriable, "ask the registry", message).into());
                 }
             },
-            (Some(_), None) => return Ok(Err((VALUE_UNREADABLE.code, "nobody knows what this topic holds".to_owned()))),
+            (Some(_), None) => {
+                return Ok(Err((VALUE_UNREADABLE.code, "nobody knows what this topic holds".to_owned())));
+            }
         };
         Ok(Ok(SinkRecord {
             topic: Arc::clone(topic),

@@ -61,11 +61,8 @@ pub fn unit_status(
             let partition = TopicPartition::new(input.topic.as_str(), task);
             let watermarks = broker.watermarks(&partition, Isolation::ReadCommitted)?;
             let next_offset = checkpoint.positions.get(&input.topic).copied().unwrap_or(watermarks.low);
-            let waiting = if next_offset < watermarks.high {
-                first_timestamp(broker, &partition, next_offset)?
-            } else {
-                None
-            };
+            let waiting =
+                if next_offset < watermarks.high { first_timestamp(broker, &partition, next_offset)? } else { None };
             rows.push(InputStatus {
                 unit: unit.name.clone(),
                 topic: input.topic.clone(),

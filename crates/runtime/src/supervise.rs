@@ -73,9 +73,7 @@ impl Health {
     /// Whether every worker has its producer, no task is still catching up, and every sink is in its group.
     pub fn is_ready(&self) -> bool {
         let is_prepared = |health: &WorkerHealth| health.is_prepared.load(Ordering::Relaxed);
-        self.workers
-            .iter()
-            .all(|(_, health)| is_prepared(health) && health.tasks_starting.load(Ordering::Relaxed) == 0)
+        self.workers.iter().all(|(_, health)| is_prepared(health) && health.tasks_starting.load(Ordering::Relaxed) == 0)
             && self.sinks.iter().all(|(_, health)| is_prepared(health))
     }
 }

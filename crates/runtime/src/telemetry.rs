@@ -44,9 +44,11 @@ impl Telemetry {
             txn_commits: make.counter("txn_commits_total", "Transactions committed.")?,
             txn_aborts: make.counter("txn_aborts_total", "Transactions aborted and done again.")?,
             txn_fenced: make.counter("txn_fenced_total", "Times a producer was fenced.")?,
-            txn_recycled: make.counter("txn_recycled_total", "Times the state log had to be asked what is committed.")?,
+            txn_recycled: make
+                .counter("txn_recycled_total", "Times the state log had to be asked what is committed.")?,
             txn_commit_seconds: make.seconds("txn_commit_seconds", "Time from flush to commit.")?,
-            state_catch_up_seconds: make.seconds("state_catch_up_seconds", "Time from assignment to a task's start.")?,
+            state_catch_up_seconds: make
+                .seconds("state_catch_up_seconds", "Time from assignment to a task's start.")?,
             group_offsets_disagree: make.counter(
                 "group_offsets_disagree_total",
                 "Times the group's committed offset was not the state log's position.",

@@ -119,10 +119,10 @@ pub const ACCOUNT_NOT_EMPTY: CodeSpec = business(
 
 pub const LEDGER_UNBALANCED: CodeSpec = CodeSpec {
     code: "ledger_unbalanced",
-    class: Class::Bug,
+    class: Class::Invariant,
     summary: "The changes of one record do not add up to zero, or an instruction contradicts itself.",
-    remedy: "Stop the ledger and report it with the record; nothing of the record was written. Do not replay it \
-             before the cause is known.",
+    remedy: "The worker has stopped and nothing of the record was written. Report it with the record, and start the \
+             ledger again only when the cause is known.",
 };
 
 const fn business(code: &'static str, summary: &'static str, remedy: &'static str) -> CodeSpec {

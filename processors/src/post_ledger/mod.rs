@@ -14,6 +14,7 @@
 //! - Identity (source, debit account, id) is looked up before any other rule: same body, same answer, for as long as
 //!   outcomes are kept; another body, `idempotency_conflict`. A refusal is as final as a success, whoever in the chain
 //!   refused. A resend that an earlier processor of the chain rejects still gets the first answer.
+//! - A resend changes nothing, in the stores of the whole chain, and counts as a duplicate.
 //! - A refusal changes no account. It writes its outcome, and the sweep's place with it.
 //! - Funds are judged on what earlier payments have left, also within one batch.
 //! - Order and time: an account's records in the order of its partition; event time is only carried along.

@@ -118,7 +118,7 @@ fn instruction(payment: &PaymentBody, fee_minor: i64, customer: Option<String>) 
 }
 
 /// Answers a reject of any processor of the chain. What was answered before keeps its first answer, also when the
-/// chain would judge it otherwise today.
+/// chain would judge it otherwise today, and counts as a repeat.
 pub(super) fn answer_reject(
     reject: &Reject,
     payment: &PaymentBody,
@@ -127,7 +127,10 @@ pub(super) fn answer_reject(
 ) -> Result<Answer, StateError> {
     let identity = payment.identity();
     match PAYMENT_OUTCOMES.get(context.state, &identity)? {
-        Some(first) if first.body_hash == payment.body_hash => answer_repeat(&first, payment, context)?,
+        Some(first) if first.body_hash == payment.body_hash => {
+            answer_repeat(&first, payment, context)?;
+            return Ok(Answer::Repeat);
+        }
         Some(_) => {
             let reason = Some(IDEMPOTENCY_CONFLICT.summary.to_owned());
             let phase = StatusPhase::Repeat;

@@ -85,7 +85,9 @@ fn show(record: &RecordView<'_>, args: &ConsumeArgs, decoder: &mut Decoder<'_>) 
     let headers: Map<String, Value> = record
         .headers
         .iter()
-        .map(|(name, value)| (name.to_owned(), value.map_or(Value::Null, |value| String::from_utf8_lossy(value).into())))
+        .map(|(name, value)| {
+            (name.to_owned(), value.map_or(Value::Null, |value| String::from_utf8_lossy(value).into()))
+        })
         .collect();
     let mut shown = json!({
         "topic": record.origin.topic, "partition": record.origin.partition, "offset": record.origin.offset,

@@ -48,12 +48,8 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Failure> {
     let session = Session::connect(Arc::new(topology), Access::Write)?;
     session.provision()?;
     let shared = session.shared("demo")?;
-    let options = RunOptions {
-        instance: "demo".to_owned(),
-        workers: args.workers,
-        units: Vec::new(),
-        sinks: RunSinks::All,
-    };
+    let options =
+        RunOptions { instance: "demo".to_owned(), workers: args.workers, units: Vec::new(), sinks: RunSinks::All };
     let running = supervise::start(&shared, &options).map_err(|error| Failure::new(Exit::Findings, error))?;
     let started_at = Instant::now();
     let before = ended(&session)?;
@@ -120,11 +116,13 @@ fn drive(session: &Session, args: &DemoArgs, running: &Running, stop: &Stop) -> 
     let mut progress = Progress::new("accounts", total);
     let opened = |session: &Session| Ok::<_, Failure>(ended_on(session, ACCOUNTS_TOPIC)?);
     let written = write_missing(session, ACCOUNTS_TOPIC, accounts.into_iter(), stop, |_| Ok(()))?;
-    if !written || !wait(session, running, stop, |session| {
-        let done = opened(session)?;
-        progress.set(done);
-        Ok(done >= total)
-    })? {
+    if !written
+        || !wait(session, running, stop, |session| {
+            let done = opened(session)?;
+            progress.set(done);
+            Ok(done >= total)
+        })?
+    {
         return Ok(false);
     }
     progress.finish();
@@ -209,13 +207,7 @@ fn ended_on(session: &Session, topic: &str) -> Result<u64, Failure> {
     Ok(reconciliation::paths(session)?.iter().find(|path| path.topic == topic).map_or(0, reconciliation::Path::ended))
 }
 
-fn summary(
-    global: &Global,
-    result: &Reconciliation,
-    payments: u64,
-    seconds: f64,
-    dir: &Path,
-) -> Result<Exit, Failure> {
+fn summary(global: &Global, result: &Reconciliation, payments: u64, seconds: f64, dir: &Path) -> Result<Exit, Failure> {
     let exit = if result.findings.is_empty() { Exit::Ok } else { Exit::Findings };
     if global.json {
         output::json(result)?;

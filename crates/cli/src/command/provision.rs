@@ -49,7 +49,8 @@ pub(super) fn apply(global: &Global, yes: bool) -> Result<Exit, Failure> {
 
 /// Asks on a terminal. Elsewhere nobody can answer, so `--yes` is needed.
 pub(super) fn confirm(question: &str) -> Result<(), Failure> {
-    let refused = |message: &str| Failure::new(Exit::Refused, message).hint("Give `--yes` to go on without being asked.");
+    let refused =
+        |message: &str| Failure::new(Exit::Refused, message).hint("Give `--yes` to go on without being asked.");
     if !std::io::stdin().is_terminal() {
         return Err(refused("nobody is there to confirm"));
     }

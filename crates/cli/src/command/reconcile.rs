@@ -19,14 +19,16 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
 
 /// The figures, then the verdict.
 pub(super) fn print(result: &Reconciliation) -> Result<(), Failure> {
-    for path in &result.paths {
+    for path in result.paths.iter().filter(|path| path.records_in > 0) {
         print_path(path)?;
     }
     for model in &result.read_models {
         let accounts = model.accounts.map_or_else(String::new, |accounts| format!("{} balances", count(accounts)));
         let outcomes = if model.outcomes > 0 { format!("{} answers", count(model.outcomes)) } else { String::new() };
         let parts: Vec<String> = [accounts, outcomes].into_iter().filter(|part| !part.is_empty()).collect();
-        output::line(&format!("{}: {}", model.sink, parts.join(", ")))?;
+        if !parts.is_empty() {
+            output::line(&format!("{}: {}", model.sink, parts.join(", ")))?;
+        }
     }
     for finding in &result.findings {
         output::line(&format!("DOES NOT ADD UP  {finding}"))?;

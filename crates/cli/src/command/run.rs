@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fs4::fs_std::FileExt;
 use tidemill_console::{Served, serve};
+use tidemill_runtime::lag::LagSampler;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
 use tidemill_runtime::worker::Shared;
 use tidemill_topology::plan::Broker;
@@ -18,6 +19,7 @@ use crate::stop::Stop;
 
 const TICK: Duration = Duration::from_millis(100);
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const LAG_SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Write)?;
@@ -32,6 +34,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let running = supervise::start(&shared, &options).map_err(failure)?;
     let _server = serve_http(&session, &shared, &running)?;
     eprintln!("{} runs on {}", session.topology.pipeline.produced_by(), session.broker.describe());
+    sample_lag(&shared)?;
     let ended = watch(&session, args, &running, &stop)?;
     let joined = running.join().map_err(failure);
     match ended {
@@ -77,6 +80,18 @@ fn options(session: &Session, args: &RunArgs) -> Result<RunOptions, Failure> {
     }
     let sinks = if args.stages.is_empty() || args.sinks { RunSinks::All } else { RunSinks::None };
     Ok(RunOptions { instance: args.instance.clone(), workers: args.workers, units, sinks })
+}
+
+/// On a thread of its own until the process ends: a broker that is away must not hold anything else up.
+fn sample_lag(shared: &Arc<Shared>) -> Result<(), Failure> {
+    let mut sampler = LagSampler::new(Arc::clone(shared));
+    std::thread::Builder::new().name("lag".to_owned()).spawn(move || {
+        loop {
+            sampler.sample();
+            std::thread::sleep(LAG_SAMPLE_INTERVAL);
+        }
+    })?;
+    Ok(())
 }
 
 /// Two processes with one name would fence each other for ever, so the second is refused at once.

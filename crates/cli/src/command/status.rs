@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use tidemill_core::sink::SinkPosition;
 use tidemill_runtime::broker::TopicPartition;
+use tidemill_runtime::lag::next_offset;
 use tidemill_runtime::provision::open_sink;
 use tidemill_runtime::status::{InputStatus, sink_lag, unit_status};
 
@@ -58,7 +58,11 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
         sinks: sinks(&session)?,
     };
     let exit = if view.sinks.iter().any(|sink| sink.lag_offsets.is_none()) { Exit::Unreachable } else { Exit::Ok };
-    if global.json { output::json(&view)? } else { print(&view)? }
+    if global.json {
+        output::json(&view)?
+    } else {
+        print(&view)?
+    }
     Ok(exit)
 }
 
@@ -88,18 +92,11 @@ fn sinks(session: &Session) -> Result<Vec<SinkView>, Failure> {
                 let lag = sink_lag(session.broker.as_ref(), &session.topology, plan, next_offset)?;
                 SinkView { sink: plan.name.clone(), lag_offsets: Some(lag), message: None }
             }
-            Err(error) => {
-                SinkView { sink: plan.name.clone(), lag_offsets: None, message: Some(error.to_string()) }
-            }
+            Err(error) => SinkView { sink: plan.name.clone(), lag_offsets: None, message: Some(error.to_string()) },
         };
         views.push(view);
     }
     Ok(views)
-}
-
-fn next_offset(positions: &[SinkPosition], partition: &TopicPartition) -> u64 {
-    let is_same = |position: &&SinkPosition| position.topic == partition.topic && position.partition == partition.partition;
-    positions.iter().find(is_same).map_or(0, |position| position.next_offset)
 }
 
 fn print(view: &StatusView) -> Result<(), Failure> {

@@ -199,7 +199,7 @@ mod tests {
         {"name":"note","type":"string","default":""}]}"#;
     const WITHOUT_DEFAULT: &str = r#"{"type":"record","name":"Payment","fields":[{"name":"id","type":"string"},
         {"name":"note","type":"string"}]}"#;
-    const OTHER_TYPE: &str = r#"{"type":"record","name":"Payment","fields":[{"name":"id","type":"bytes"}]}"#;
+    const OTHER_TYPE: &str = r#"{"type":"record","name":"Payment","fields":[{"name":"id","type":"long"}]}"#;
 
     fn directory() -> tempfile::TempDir {
         tempfile::tempdir().expect("a directory for the test")

@@ -36,8 +36,8 @@ use crate::task::restore::StartError;
 use crate::telemetry::Telemetry;
 use crate::transaction::{CommitEnd, Transaction};
 pub use crate::worker::error::WorkerError;
-pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 use crate::worker::process::{Output, REGISTRY_RETRY};
+pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 use crate::worker::program::Program;
 
 const RECORDS_PER_POLL_MAX: usize = 2_000;
@@ -210,9 +210,13 @@ impl Worker {
         for index in 0..batch.len() {
             let headers = batch.headers(index);
             let record = batch.view(index, &headers);
-            let topic = &batch.metas()[index].topic;
+            let meta = &batch.metas()[index];
+            let topic = &meta.topic;
             let Some(number) = self.program.by_topic.get(topic).copied() else {
-                self.apply_reference(&record);
+                if let Err(error) = self.apply_reference(&record) {
+                    self.reader.assign(&TopicPartition::new(Arc::clone(topic), meta.partition), meta.offset)?;
+                    return Err(error);
+                }
                 continue;
             };
             let Some(task) = self.tasks.get_mut(&record.origin.partition) else { continue };
@@ -285,12 +289,6 @@ impl Worker {
     }
 }
 
-fn state_record<'a>(
-    topic: &'a str,
-    task: u32,
-    now_ms: i64,
-    key: &'a [u8],
-    value: Option<&'a [u8]>,
-) -> Outgoing<'a> {
+fn state_record<'a>(topic: &'a str, task: u32, now_ms: i64, key: &'a [u8], value: Option<&'a [u8]>) -> Outgoing<'a> {
     Outgoing { topic, partition: task, timestamp_ms: now_ms, key: Some(key), value, headers: &[] }
 }

@@ -150,7 +150,8 @@ impl Output {
         self.value.clear();
         let has_key = event.key(&mut self.key);
         let encoded = self.codecs.encode(&port.topic, event.as_ref(), &mut self.value);
-        encoded.map_err(|error| WorkerError::Broken(format!("an event for {} cannot be encoded: {error}", port.topic)))?;
+        encoded
+            .map_err(|error| WorkerError::Broken(format!("an event for {} cannot be encoded: {error}", port.topic)))?;
         let partition = if has_key {
             partition::partition_of(&self.key, port.partitions)
         } else {
@@ -172,12 +173,7 @@ impl Output {
     }
 
     /// Writes the record to the dead letters, unless the failure has to stop the worker.
-    fn bury(
-        &mut self,
-        input: &InputProgram,
-        record: &RecordView<'_>,
-        reject: &Reject,
-    ) -> Result<Outcome, WorkerError> {
+    fn bury(&mut self, input: &InputProgram, record: &RecordView<'_>, reject: &Reject) -> Result<Outcome, WorkerError> {
         let stops = match reject.class() {
             Class::Invariant => true,
             Class::Bug => input.on_error == OnError::Stop,
@@ -229,4 +225,3 @@ impl Output {
 
 /// How long to wait before the registry is asked again.
 pub(crate) const REGISTRY_RETRY: Duration = Duration::from_secs(1);
-

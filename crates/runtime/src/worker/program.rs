@@ -79,7 +79,11 @@ impl Program {
     fn add_inputs(&mut self, topology: &Topology, stage: &Stage) -> Result<(), String> {
         let port = |topic: &String| {
             let topic = topology.topics.get(topic).ok_or_else(|| format!("topic {topic} is not in the topology"))?;
-            Ok::<_, String>(Port { topic: Arc::from(topic.name.as_str()), partitions: topic.partitions, kind: topic.kind })
+            Ok::<_, String>(Port {
+                topic: Arc::from(topic.name.as_str()),
+                partitions: topic.partitions,
+                kind: topic.kind,
+            })
         };
         let mut ports = HashMap::new();
         let declared = stage.inputs.iter().flat_map(|input| &input.chain).flat_map(|link| link.processor.ports);
@@ -151,4 +155,3 @@ impl References for ReferenceTables {
         self.tables.get(name).map(Box::as_ref)
     }
 }
-

@@ -28,7 +28,7 @@ impl Worker {
                     while next_offset < watermarks.high {
                         reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_WAIT)?;
                         for index in 0..batch.len() {
-                            self.apply_reference(&batch.view(index, &[]));
+                            self.apply_reference(&batch.view(index, &[]))?;
                         }
                         match batch.metas().last() {
                             Some(last) => next_offset = last.offset + 1,
@@ -44,22 +44,33 @@ impl Worker {
     }
 
     /// Takes one record into its table. One that cannot be used leaves the table as it was, and an operator is told.
-    pub(super) fn apply_reference(&mut self, record: &RecordView<'_>) {
-        if let Err(message) = apply(&mut self.program.references, &mut self.output.codecs, record) {
-            tracing::error!(code = "reference_refused", origin = %record.origin, message, "a reference entry is not used");
+    pub(super) fn apply_reference(&mut self, record: &RecordView<'_>) -> Result<(), WorkerError> {
+        match apply(&mut self.program.references, &mut self.output.codecs, record) {
+            Ok(()) => Ok(()),
+            Err(Refused::Entry(message)) => {
+                let origin = record.origin;
+                tracing::error!(code = "reference_refused", %origin, message, "a reference entry is not used");
+                Ok(())
+            }
+            Err(Refused::RegistryUnavailable(message)) => Err(WorkerError::RegistryUnavailable(message)),
         }
     }
 }
 
-fn apply(tables: &mut ReferenceTables, codecs: &mut Codecs, record: &RecordView<'_>) -> Result<(), String> {
+enum Refused {
+    Entry(String),
+    RegistryUnavailable(String),
+}
+
+fn apply(tables: &mut ReferenceTables, codecs: &mut Codecs, record: &RecordView<'_>) -> Result<(), Refused> {
     let Some((table, kind)) = tables.of_topic(record.origin.topic) else { return Ok(()) };
     let event = match record.value {
         None => None,
         Some(value) => Some(codecs.decode(kind, value).map_err(|error| match error {
-            ValueError::Unreadable(error) => error.to_string(),
-            ValueError::UnknownSchema => "its schema is not registered".to_owned(),
-            ValueError::Unavailable(message) => message,
+            ValueError::Unreadable(error) => Refused::Entry(error.to_string()),
+            ValueError::UnknownSchema => Refused::Entry("its schema is not registered".to_owned()),
+            ValueError::Unavailable(message) => Refused::RegistryUnavailable(message),
         })?),
     };
-    table.apply(record.key.unwrap_or_default(), event)
+    table.apply(record.key.unwrap_or_default(), event).map_err(Refused::Entry)
 }

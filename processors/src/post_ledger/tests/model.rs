@@ -92,8 +92,8 @@ impl Model {
         let identity = (pay.from.clone(), pay.id.clone());
         let declined = pay.verdict == Verdict::Decline;
         match self.first_hashes.get(&identity) {
-            Some(_) if declined => return "fraud_declined",
             Some(hash) if *hash == pay.body_hash() => return "duplicate",
+            Some(_) if declined => return "fraud_declined",
             Some(_) => return "idempotency_conflict",
             None => self.first_hashes.insert(identity, pay.body_hash()),
         };

@@ -1,6 +1,6 @@
 //! Account requests under the same id, contradictory instructions, and how long outcomes are kept.
 
-use tidemill_core::{EventTime, Outcome};
+use tidemill_core::{Class, EventTime, Outcome};
 use tidemill_schemas::account::{AccountAction, Sides};
 use tidemill_schemas::{AccountKind, Instruction, InstructionKind, Verdict};
 
@@ -76,7 +76,7 @@ fn nobody_opens_an_account_of_an_internal_kind() {
 }
 
 #[test]
-fn an_instruction_that_contradicts_itself_is_not_applied() {
+fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
     let sound = Instruction {
         meta: Default::default(),
         kind: InstructionKind::Credit,
@@ -103,7 +103,9 @@ fn an_instruction_that_contradicts_itself_is_not_applied() {
     for instruction in cases {
         let mut world = World::new("");
         let ran = world.task_of(&instruction.account_id.clone()).send_event(instruction.clone());
-        assert_eq!(ran.outcome, Outcome::Dead("ledger_unbalanced"), "{instruction:?}");
+        let class = ran.reject.as_ref().map(|reject| reject.class());
+        assert_eq!(class, Some(Class::Invariant), "{instruction:?}");
+        assert_eq!(ran.outcome, Outcome::Dead("ledger_unbalanced"), "{instruction:?}: nobody may answer it");
         assert!(ran.emitted.is_empty(), "{instruction:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use tidemill_core::money::decimal;
 use tidemill_core::partition::partition_of;
 use tidemill_core::processor::{MovesMoney, Signature};
-use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Meta, Processor, ProcessorSpec, Reject};
+use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Meta, Outcome, Processor, ProcessorSpec, Reject};
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{
@@ -160,6 +160,9 @@ impl World {
         let driver = &mut self.tasks[partition_of(&key, TASKS) as usize];
         let before = driver.state.dump();
         let ran = driver.send_event(event);
+        if ran.outcome == Outcome::Duplicate {
+            assert_eq!(driver.state.dump(), before, "a resend changed the state");
+        }
         if ran.reject.is_some() {
             let mut after = driver.state.dump();
             for (store, values) in before {

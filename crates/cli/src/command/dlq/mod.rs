@@ -39,7 +39,8 @@ fn list(global: &Global, topic: Option<&str>, filter: &DlqFilter) -> Result<Exit
     let mut groups: BTreeMap<(String, String, String, String), Group> = BTreeMap::new();
     for topic in dead_letter_topics(&session, topic)? {
         for letter in read_letters(&session, &topic, filter)? {
-            let [stage, code, field] = ["stage", "code", "field"].map(|name| letter.text(name).unwrap_or("-").to_owned());
+            let [stage, code, field] =
+                ["stage", "code", "field"].map(|name| letter.text(name).unwrap_or("-").to_owned());
             let key = (topic.clone(), stage.clone(), code.clone(), field.clone());
             let place = format!("{}@{}", letter.partition, letter.offset);
             let group = groups.entry(key).or_insert_with(|| Group {

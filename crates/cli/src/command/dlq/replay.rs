@@ -25,13 +25,7 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_WAIT: Duration = Duration::from_millis(50);
 const BATCH_RECORDS_MAX: usize = 5_000;
 
-pub(super) fn run(
-    global: &Global,
-    topic: &str,
-    filter: &DlqFilter,
-    reason: &str,
-    yes: bool,
-) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, topic: &str, filter: &DlqFilter, reason: &str, yes: bool) -> Result<Exit, Failure> {
     if reason.trim().is_empty() {
         return Err(Failure::new(Exit::Usage, "the reason is empty").hint("Say why, for those who read it later."));
     }
@@ -46,7 +40,13 @@ pub(super) fn run(
     let (again, letters): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| done.contains(&note_key(letter)));
     let (refused, letters): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| refusal(letter).is_some());
     for letter in &refused {
-        eprintln!("left where it is: {} {}@{}: {}", letter.topic, letter.partition, letter.offset, refusal(letter).unwrap_or_default());
+        eprintln!(
+            "left where it is: {} {}@{}: {}",
+            letter.topic,
+            letter.partition,
+            letter.offset,
+            refusal(letter).unwrap_or_default()
+        );
     }
     if !letters.is_empty() && !yes {
         confirm(&format!("Send {} dead letters of {topic} back?", letters.len()))?;

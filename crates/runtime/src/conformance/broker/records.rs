@@ -37,7 +37,7 @@ pub(super) fn keeps_every_part_of_a_record(environment: &Environment) {
         [("twice", Some(b"1")), ("twice", Some(b"2")), ("binary", Some(b"\0\xff")), ("null", None), ("", Some(b""))];
     let cases: [Case<'_>; 6] = [
         (None, Some(b"null key"), &[], 1),
-        (Some(b""), Some(b"empty key"), &[], 0),
+        (Some(b""), Some(b"empty key"), &[], 2),
         (Some(b"tombstone"), None, &[], 1_700_000_000_123),
         (Some(b"empty value"), Some(b""), &[], 1_700_000_000_122),
         (Some(b"\0\xff"), Some(b"\xfe\0"), &headers[..1], 4_102_444_799_999),
