@@ -148,7 +148,9 @@ impl Settings {
         // zstd doubles the client's CPU time for a third less volume.
         config.set("compression.type", "lz4").set("linger.ms", "5");
         config.set("batch.size", "1000000").set("batch.num.messages", "10000");
-        config.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "1000000");
+        config.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "262144");
+        // Per partition, and a worker reads some thirty: at the defaults a backlog fills a gigabyte of memory.
+        config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "8192");
         // The first offsets of a transaction meet the end of the one before; they are tried again after this.
         config.set("retry.backoff.ms", "5");
         for (name, value) in &self.properties {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing reaches the local store before the transaction that holds it is known to be committed.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -110,22 +111,56 @@ impl State for TaskState {
     }
 
     fn scan(&mut self, store: &'static str, after: &[u8], limit: usize) -> Result<Vec<Pair>, StateError> {
-        let after = full_key(store, after);
+        let mut after = full_key(store, after);
         let mut before = store.as_bytes().to_vec();
         before.push(SEPARATOR + 1);
-        let staged: Vec<_> =
-            self.overlay.range((Bound::Excluded(after.clone()), Bound::Excluded(before.clone()))).collect();
-        // The overlay can hide at most as many stored pairs as it has changes, so this many are enough.
-        let stored = self.store.scan(&after, &before, limit.saturating_add(staged.len()));
-        let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> = stored
-            .map_err(|error| unavailable(store, &error))?
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)))
-            .collect();
-        merged.extend(staged.into_iter().map(|(key, value)| (key.clone(), value.clone())));
-        let name_length = store.len() + 1;
-        let pairs = merged.into_iter().filter_map(|(mut key, value)| Some((key.split_off(name_length), value?)));
-        Ok(pairs.take(limit).collect())
+        let mut pairs = Vec::with_capacity(limit);
+        loop {
+            let stored = self.store.scan(&after, &before, limit).map_err(|error| unavailable(store, &error))?;
+            let is_last = stored.len() < limit;
+            // Staged changes count only as far as this piece of the store reaches; behind the last piece all of them do.
+            let upper = match stored.last() {
+                Some((key, _)) if !is_last => Bound::Included(key.clone()),
+                _ => Bound::Excluded(before.clone()),
+            };
+            let next_after = stored.last().map(|(key, _)| key.clone());
+            let staged = self.overlay.range((Bound::Excluded(after), upper));
+            merge(stored, staged, store.len() + 1, limit, &mut pairs);
+            match next_after {
+                Some(key) if !is_last && pairs.len() < limit => after = key,
+                _ => return Ok(pairs),
+            }
+        }
+    }
+}
+
+/// Appends pairs in key order until there are `limit`; a staged change hides what is stored. Keys lose their first
+/// `name_length` bytes.
+fn merge<'a>(
+    stored: Vec<Pair>,
+    staged: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>,
+    name_length: usize,
+    limit: usize,
+    pairs: &mut Vec<Pair>,
+) {
+    let mut stored = stored.into_iter().peekable();
+    let mut staged = staged.peekable();
+    while pairs.len() < limit {
+        let order = match (stored.peek(), staged.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((stored, _)), Some((staged, _))) => stored.cmp(staged),
+        };
+        let from_store = if order.is_le() { stored.next() } else { None };
+        let from_overlay = if order.is_ge() { staged.next() } else { None };
+        let next = match from_overlay {
+            Some((key, value)) => value.clone().map(|value| (key.clone(), value)),
+            None => from_store,
+        };
+        if let Some((mut key, value)) = next {
+            pairs.push((key.split_off(name_length), value));
+        }
     }
 }
 
@@ -154,4 +189,72 @@ fn full_key(store: &str, key: &[u8]) -> Vec<u8> {
 
 fn unavailable(store: &'static str, error: &StoreError) -> StateError {
     StateError::Unavailable { store, message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::StoreFactory;
+    use crate::store::memory::MemoryStores;
+
+    fn state() -> TaskState {
+        TaskState::new(MemoryStores::default().open(Path::new("test"), "test").expect("a store in memory"))
+    }
+
+    proptest! {
+        /// Stored and staged pairs together, from any place and with any limit, as one ordered map would give them.
+        #[test]
+        fn a_scan_sees_the_overlay_over_the_store(
+            committed in proptest::collection::vec((0_u8..40, proptest::option::of(0_u8..9)), 0..60),
+            staged in proptest::collection::vec((0_u8..40, proptest::option::of(0_u8..9)), 0..60),
+            after in 0_u8..40,
+            limit in 1_usize..50,
+        ) {
+            let mut state = state();
+            let mut model = BTreeMap::new();
+            let mut write = |state: &mut TaskState, changes: &[(u8, Option<u8>)]| {
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => {
+                            state.put("store", &[*key], vec![*value]).expect("a put");
+                            model.insert(vec![*key], vec![*value]);
+                        }
+                        None => {
+                            state.delete("store", &[*key]).expect("a delete");
+                            model.remove(&vec![*key]);
+                        }
+                    }
+                }
+            };
+            write(&mut state, &committed);
+            // Neighbours by name, which a scan must not stray into.
+            state.put("stor", b"z", vec![1]).expect("a put");
+            state.put("storf", b"", vec![1]).expect("a put");
+            state.apply(b"checkpoint", 1).expect("an apply");
+            write(&mut state, &staged);
+            let expected: Vec<Pair> = model
+                .range::<Vec<u8>, _>((Bound::Excluded(vec![after]), Bound::Unbounded))
+                .take(limit)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            prop_assert_eq!(state.scan("store", &[after], limit).expect("a scan"), expected);
+        }
+    }
+
+    #[test]
+    fn an_undo_goes_back_to_the_mark_and_no_further() {
+        let mut state = state();
+        state.put("store", b"a", vec![1]).expect("a put");
+        state.mark();
+        state.put("store", b"a", vec![2]).expect("a put");
+        state.delete("store", b"b").expect("a delete");
+        state.put("store", b"a", vec![3]).expect("a put");
+        state.undo();
+        assert_eq!(state.get("store", b"a").expect("a get"), Some(&[1][..]));
+        assert_eq!(state.changes().count(), 1);
+    }
 }

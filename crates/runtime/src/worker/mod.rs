@@ -94,6 +94,8 @@ pub struct Worker {
     is_drained: bool,
     paused_until: Option<Duration>,
     failures: u32,
+    /// How often reading went back to an earlier position.
+    rewinds: u64,
 }
 
 impl Worker {
@@ -134,6 +136,7 @@ impl Worker {
             is_drained: true,
             paused_until: None,
             failures: 0,
+            rewinds: 0,
             shared,
             unit,
             slot,
@@ -229,7 +232,12 @@ impl Worker {
             let outcome = self.output.process(input, &self.program.references, task, &record)?;
             task.advance(topic, record.origin.offset, number, outcome);
             if self.is_full() {
+                let rewinds = self.rewinds;
                 self.commit()?;
+                // The rest of the batch lies behind records that are to be read again, so it must not come before them.
+                if self.rewinds != rewinds {
+                    return Ok(());
+                }
             }
         }
         Ok(())

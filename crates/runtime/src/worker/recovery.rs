@@ -142,6 +142,7 @@ impl Worker {
     }
 
     fn drop_all_tasks(&mut self) -> Result<(), WorkerError> {
+        self.rewinds += 1;
         let numbers: Vec<u32> = self.tasks.keys().chain(self.starting.keys()).copied().collect();
         self.drop_tasks(&numbers)
     }
@@ -155,6 +156,7 @@ impl Worker {
     }
 
     pub(super) fn seek_all(&mut self) -> Result<(), WorkerError> {
+        self.rewinds += 1;
         for task in std::mem::take(&mut self.tasks).into_values() {
             let sought = self.seek(&task);
             self.tasks.insert(task.number, task);
