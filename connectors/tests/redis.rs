@@ -128,6 +128,23 @@ fn a_balance_is_decimal_text_of_its_currency() {
 }
 
 #[test]
+fn the_audit_names_balances_that_are_not_complete() {
+    let lab = RedisLab::of_the_stack();
+    let mut sink = lab.open();
+    sink.claim(0, "a").expect("claims");
+    sink.write(&conformance::batch(0, 0..7)).expect("writes");
+    assert_eq!(sink.audit().map(|audit| audit.violations), Ok(Vec::new()));
+    for account in 2..7 {
+        let key = format!("{}balance:acc-0-{account}", lab.prefix());
+        let _: u64 = lab.connection().hdel(key, "pending").expect("deletes");
+    }
+    let audit = sink.audit().expect("can be audited");
+    let expected = "a balance has no available or no pending: acc-0-2, acc-0-3, acc-0-4 and 2 more";
+    assert_eq!(audit.violations, [expected]);
+    assert_eq!(audit.balances.map(|digest| digest.accounts), Some(2));
+}
+
+#[test]
 fn a_server_that_is_away_is_unavailable_and_nothing_tells_the_password() {
     let mut sink = open("redis://someone:s3cret@127.0.0.1:1", "");
     for error in [sink.plan().map(|_| ()), sink.apply(), sink.claim(0, "a").map(|_| ())] {

@@ -224,7 +224,7 @@ fn refusal(request: &AccountRequest, reject: &Reject, record_time: EventTime) ->
         status: "refused".to_owned(),
         code: reject.code().code.to_owned(),
         reason: Some(reject.message().to_owned()),
-        event_time: fields::answer_time(request.created_at.as_ref(), record_time),
+        event_time: fields::answer_time(fields::time(text(&request.created_at), "/created_at"), record_time),
     })
 }
 

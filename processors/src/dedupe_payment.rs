@@ -34,11 +34,11 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     signatures: &[Signature { takes: Payment::KIND, gives: Some(Payment::KIND) }],
     stores: &[
         StoreSpec {
-            name: SEEN_NAME,
+            name: SEEN.name(),
             keyed_by: KeySpace::Named("counterparty"),
             summary: "Body hash and event time of every payment of the retention.",
         },
-        StoreSpec { name: SWEEP_NAME, keyed_by: KeySpace::Any, summary: "How far eviction has come in this task." },
+        StoreSpec { name: SWEEP.name(), keyed_by: KeySpace::Any, summary: "How far eviction has come in this task." },
     ],
     ports: &[PortSpec { name: STATUS, kind: PaymentStatus::KIND, summary: "The answer to a resend or a conflict." }],
     references: &[],
@@ -57,10 +57,8 @@ const DUPLICATE: CodeSpec = CodeSpec {
 };
 
 const STATUS: &str = "status";
-const SEEN_NAME: &str = "seen_payments";
-const SEEN: Store<Seen> = Store::new(SEEN_NAME);
-const SWEEP_NAME: &str = "seen_payments_sweep";
-const SWEEP: Store<Sweep> = Store::new(SWEEP_NAME);
+const SEEN: Store<Seen> = Store::new("seen_payments");
+const SWEEP: Store<Sweep> = Store::new("seen_payments_sweep");
 const SWEEP_KEY: &[u8] = b"task";
 /// New payments between two looks at the store.
 const SWEEP_INTERVAL_PAYMENTS: u32 = 64;
@@ -320,7 +318,7 @@ mod tests {
             let id = format!("{:016x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let created_at = after(at(0), number * MICROS_PER_HOUR / per_hour);
             assert_eq!(driver.send_event(payment(&id, "11", created_at)).code(), "passed");
-            largest = largest.max(driver.state.len(SEEN_NAME));
+            largest = largest.max(driver.state.len(SEEN.name()));
         }
         let live = usize::try_from(2 * per_hour).expect("fits");
         assert!(largest > live, "nothing within the retention may be deleted: {largest}");
@@ -334,7 +332,7 @@ mod tests {
             let created_at = if number == 3 { EventTime::LATEST } else { at(0) };
             driver.send_event(payment(&number.to_string(), "11", created_at));
         }
-        assert_eq!(driver.state.len(SEEN_NAME), 500);
+        assert_eq!(driver.state.len(SEEN.name()), 500);
         assert_eq!(driver.send_event(payment("0", "11", at(0))).code(), "duplicate");
     }
 

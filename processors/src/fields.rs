@@ -79,7 +79,7 @@ pub(crate) const TIME_MALFORMED: CodeSpec = CodeSpec {
 pub(crate) const TIME_OUT_OF_RANGE: CodeSpec = CodeSpec {
     code: "time_out_of_range",
     class: Class::Validation,
-    summary: "The time is outside the years 2000 to 2099.",
+    summary: "The time is outside the years 2000 to 2099, or too far in the future.",
     remedy: "Check the clock or the conversion that made the time.",
 };
 
@@ -178,9 +178,10 @@ pub(crate) fn time(text: &str, pointer: &'static str) -> Result<EventTime, Fault
     if time.is_plausible() { Ok(time) } else { Err(Fault(&TIME_OUT_OF_RANGE, pointer)) }
 }
 
-/// The time an answer carries: that of the request where it can be read, that of its record otherwise.
-pub(crate) fn answer_time(created_at: Option<&String>, record_time: EventTime) -> EventTime {
-    created_at.and_then(|text| time(text, "").ok()).unwrap_or(record_time)
+/// The time an answer carries: that of the request where it can be used, otherwise that of its record, brought within
+/// the bounds that hold for every other time.
+pub(crate) fn answer_time(created_at: Result<EventTime, Fault>, record_time: EventTime) -> EventTime {
+    created_at.unwrap_or(record_time.clamp(EventTime::EARLIEST, EventTime::LATEST))
 }
 
 /// The text of an amount that is a decimal number and not absurdly large, before its currency is known.

@@ -36,7 +36,7 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         Signature { takes: FraudLabel::KIND, gives: None },
     ],
     stores: &[StoreSpec {
-        name: STORE,
+        name: PROFILES.name(),
         keyed_by: KeySpace::Named("counterparty"),
         summary: "Recent payments to a counterparty in buckets, and how many of its labelled payments were fraud.",
     }],
@@ -49,8 +49,7 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     build,
 };
 
-const STORE: &str = "counterparty_profiles";
-const PROFILES: Store<CounterpartyState> = Store::new(STORE);
+const PROFILES: Store<CounterpartyState> = Store::new("counterparty_profiles");
 
 /// Takes no settings: its windows are part of the meaning of the profile's fields.
 #[derive(Deserialize)]
@@ -202,7 +201,7 @@ mod tests {
                 "{row:?}"
             );
         }
-        assert_eq!(driver.state.len(STORE), 1);
+        assert_eq!(driver.state.len(PROFILES.name()), 1);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     summary: "Adds what is known of the payer, this payment included.",
     signatures: &[Signature { takes: ScreenedPayment::KIND, gives: Some(ProfiledPayment::KIND) }],
     stores: &[StoreSpec {
-        name: STORE,
+        name: PROFILES.name(),
         keyed_by: KeySpace::Named("account"),
         summary: "Recent payments of a debit account in buckets, its largest payment and whom it paid.",
     }],
@@ -44,8 +44,7 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     build,
 };
 
-const STORE: &str = "payer_profiles";
-const PROFILES: Store<PayerState> = Store::new(STORE);
+const PROFILES: Store<PayerState> = Store::new("payer_profiles");
 
 /// Takes no settings: its windows are part of the meaning of the profile's fields.
 #[derive(Deserialize)]
@@ -198,7 +197,7 @@ mod tests {
     fn a_reject_further_down_leaves_the_profile_as_it_was() {
         let mut driver = Driver::new(&[(&SPEC, ""), (&REFUSE_LARGE_PAYMENTS, "")]);
         assert_eq!(driver.send_event(screened("2026-01-31T12:00:00Z", 101, "a")).code(), "refused");
-        assert_eq!(driver.state.len(STORE), 0);
+        assert_eq!(driver.state.len(PROFILES.name()), 0);
 
         assert_eq!(driver.send_event(screened("2026-01-31T12:00:00Z", 100, "a")).code(), "passed");
         let before = driver.state.dump();

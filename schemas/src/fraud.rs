@@ -15,7 +15,7 @@ pub struct FraudLabel {
     pub event_time: EventTime,
 }
 
-/// `fraud.rules.v1`, keyed by rule set name, compacted: a reference table.
+/// `fraud.rules.v1`, keyed by rule set name and version, compacted: a reference table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FraudRules {
     pub meta: Meta,
@@ -72,7 +72,7 @@ topic_event! {
 
 topic_event! {
     FraudRules: "fraud_rules", keyed by KeySpace::Named("rule_set"), "BACKWARD", "A set of fraud rules.",
-    key: |event, out| key_text(out, &event.name),
+    key: |event, out| key_text(out, &format!("{}/{}", event.name, event.version)),
     time: |event| event.effective_from,
     meta: |event| Some(&mut event.meta),
 }

@@ -37,6 +37,8 @@ pub struct LedgerEntry {
     pub contra_account_id: String,
     /// 1 for the payer's side, 2 for the payee's, 3 for a return.
     pub leg_no: i32,
+    /// `name@version` of the schedule that set the price, on a fee.
+    pub fee_schedule: Option<String>,
     pub event_time: EventTime,
 }
 

@@ -8,8 +8,9 @@ mod samples;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tidemill_core::sink::{SinkBody, SinkPosition};
-use tidemill_core::{Sink, SinkBatch, SinkError, SinkSpec};
+use tidemill_core::money::decimal;
+use tidemill_core::sink::{BalancesDigest, SinkBody, SinkPosition};
+use tidemill_core::{Currency, Sink, SinkBatch, SinkError, SinkSpec};
 use tidemill_schemas::AccountBalance;
 
 use samples::topics;
@@ -43,6 +44,7 @@ const CASES: &[Case] = &[
     ("tombstones and empty batches move positions only", tombstones_pass),
     ("tasks do not touch each other", tasks_are_apart),
     ("a rebuild gives what many small steps gave", rebuild_is_equal),
+    ("the audit adds up the newest balance of every account", balances_are_added_up),
 ];
 
 pub fn check(lab: &mut dyn Lab) {
@@ -63,6 +65,23 @@ fn claimed(lab: &dyn Lab, task: u32, owner: &str) -> Box<dyn Sink> {
     let mut sink = ready(lab);
     sink.claim(task, owner).expect("the task can be claimed");
     sink
+}
+
+/// Seven accounts, written two or three times; what is compared between sinks is the newest of each, as decimal text.
+fn balances_are_added_up(lab: &mut dyn Lab) {
+    let mut sink = claimed(lab, 0, "a");
+    assert_eq!(lab.open().audit().map(|audit| audit.balances), Ok(Some(BalancesDigest::default())));
+    sink.write(&batch(0, 0..20)).expect("writes");
+    let mut expected = BalancesDigest::default();
+    for record in &batch(0, 13..20).records {
+        let SinkBody::Event(event) = &record.body else { continue };
+        let balance = event.downcast_ref::<AccountBalance>().expect("a batch of balances");
+        let exponent = Currency::parse(&balance.currency).expect("a currency of the list").exponent();
+        let text = |minor: i64| decimal(i128::from(minor), exponent);
+        expected.add(&balance.account_id, &text(balance.available_minor), &text(balance.pending_minor));
+    }
+    assert_eq!(expected.accounts, 7);
+    assert_eq!(lab.open().audit().map(|audit| audit.balances), Ok(Some(expected)));
 }
 
 fn apply_can_be_repeated(lab: &mut dyn Lab) {

@@ -127,6 +127,7 @@ fn ledger_entry(account: &str, offset: u64) -> LedgerEntry {
         balance_after_minor: i64::MIN,
         contra_account_id: "in_transit.0.EUR".to_owned(),
         leg_no: 1,
+        fee_schedule: (!offset.is_multiple_of(2)).then(|| "standard@1".to_owned()),
         event_time: time(offset),
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migrate, MigrateDatabase};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _, Transaction};
 use tidemill_core::settings::SettingsError;
-use tidemill_core::sink::SinkPosition;
+use tidemill_core::sink::{SinkAudit, SinkPosition};
 use tidemill_core::{Sink, SinkBatch, SinkError, SinkRecord};
 use tokio::runtime::Runtime;
 
@@ -16,6 +16,7 @@ use super::arrays::{self, Timestamp};
 use super::config::Config;
 use super::failure::Failure;
 use crate::VALUE_REFUSED;
+use crate::sql::audit::{self, AUDIT_TIMEOUT_MS, Snapshot};
 use crate::sql::migrations::{self, Dialect};
 use crate::sql::rows::Rows;
 use crate::sql::tables::TABLES;
@@ -60,14 +61,21 @@ impl PostgresSink {
         Ok(Self { runtime, database, connection: None })
     }
 
-    /// Runs `work` with a connection and within the time limit. A connection that failed is closed, since nobody knows
-    /// what is still under way on it.
     fn run<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut Database, &mut PgConnection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.run_within(self.database.config.request_timeout_ms, work)
+    }
+
+    /// Runs `work` with a connection and within the time limit. A connection that failed is closed, since nobody knows
+    /// what is still under way on it.
+    fn run_within<T>(
+        &mut self,
+        limit_ms: u64,
+        work: impl AsyncFnOnce(&mut Database, &mut PgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let Self { runtime, database, connection } = self;
-        let limit_ms = database.config.request_timeout_ms;
         let limit = Duration::from_millis(limit_ms);
         runtime.block_on(async {
             let mut open = match connection.take() {
@@ -127,6 +135,16 @@ impl Sink for PostgresSink {
             .map_err(|failure| self.report(failure))
     }
 
+    fn audit(&mut self) -> Result<SinkAudit, SinkError> {
+        self.run_within(AUDIT_TIMEOUT_MS, async |_, connection| {
+            let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+            let limit = format!("SET LOCAL statement_timeout = {AUDIT_TIMEOUT_MS}");
+            sqlx::query(AssertSqlSafe(limit)).execute(&mut *snapshot).await?;
+            audit::audit(&mut AuditTransaction(snapshot)).await
+        })
+        .map_err(|failure| self.report(failure))
+    }
+
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {
         self.run(async |database, connection| database.claim(connection, task, owner).await)
             .map_err(|failure| self.report(failure))
@@ -145,6 +163,21 @@ impl Sink for PostgresSink {
             .map_err(|failure| self.report(failure))?;
         let message = format!("the database refuses a value of it with SQLSTATE {state}");
         Err(SinkError::Refused { index, code: VALUE_REFUSED.code, message })
+    }
+}
+
+/// The transaction of an audit.
+struct AuditTransaction<'a>(Transaction<'a, Postgres>);
+
+impl Snapshot for AuditTransaction<'_> {
+    type Failure = Failure;
+
+    async fn ask(&mut self, sql: String, after: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
+        let query = sqlx::query(AssertSqlSafe(sql));
+        let query = if let Some(after) = after { query.bind(after.to_owned()) } else { query };
+        let rows = query.fetch_all(&mut *self.0).await?;
+        let texts = rows.iter().map(|row| (0..row.len()).map(|index| row.try_get(index)).collect());
+        texts.collect::<Result<_, sqlx::Error>>().map_err(Failure::from)
     }
 }
 

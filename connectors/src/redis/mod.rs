@@ -9,6 +9,7 @@
 //!
 //! The script makes up key names from its arguments, which Redis Cluster does not allow; one primary it must be.
 
+mod audit;
 mod balance;
 mod config;
 mod sink;

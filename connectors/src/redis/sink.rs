@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{Connection, ErrorKind, RedisError, Script, ServerErrorKind};
-use tidemill_core::sink::SinkPosition;
+use tidemill_core::sink::{SinkAudit, SinkPosition};
 use tidemill_core::{EventTime, Sink, SinkBatch, SinkError};
 
+use super::audit;
 use super::balance::{self, Balance};
 use super::config::Config;
 
@@ -65,7 +66,7 @@ impl RedisSink {
                 "Redis at {endpoint}: the credentials were refused; check the user info of `url`"
             )),
             Cause::Permission => SinkError::Misconfigured(format!(
-                "Redis at {endpoint}: {error}; allow the user EVAL, EVALSHA, SCRIPT LOAD, HGET, HGETALL, HSET and PING"
+                "Redis at {endpoint}: {error}; allow the user EVAL, EVALSHA, SCRIPT LOAD, HGET, HGETALL, HMGET, HSET, PING and SCAN"
             )),
             Cause::Other => SinkError::Misconfigured(format!("Redis at {endpoint}: {error}")),
         }
@@ -127,6 +128,10 @@ impl Sink for RedisSink {
 
     fn positions(&mut self) -> Result<Vec<SinkPosition>, SinkError> {
         self.all_positions()
+    }
+
+    fn audit(&mut self) -> Result<SinkAudit, SinkError> {
+        self.run(|sink, connection| audit::audit(connection, &sink.balance_prefix))
     }
 
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {

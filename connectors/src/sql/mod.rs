@@ -3,6 +3,7 @@
 //! A sink turns a batch into [`rows::Rows`], asks [`table::Table::upsert`] for the statement with its own source of
 //! rows, and binds the values. Nothing here talks to a database.
 
+pub(crate) mod audit;
 mod dead_letter;
 pub(crate) mod migrations;
 pub(crate) mod precedence;

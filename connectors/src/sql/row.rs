@@ -84,6 +84,7 @@ pub(super) fn ledger_entry<'a>(origin: Origin<'a>, entry: &'a LedgerEntry) -> Ro
         entry.balance_after_minor.into(),
         (&entry.contra_account_id).into(),
         i64::from(entry.leg_no).into(),
+        (&entry.fee_schedule).into(),
         entry.event_time.into(),
         (&entry.meta.record_id).into(),
         origin.topic.into(),

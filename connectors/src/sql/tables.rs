@@ -78,6 +78,7 @@ pub(super) const LEDGER_ENTRIES: Table = Table {
         integer("balance_after_minor"),
         text("contra_account_id"),
         integer("leg_no"),
+        text("fee_schedule"),
         time("event_time"),
         text("record_id"),
         text("source_topic"),

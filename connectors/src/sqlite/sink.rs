@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migrate, MigrateError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _, Sqlite, Transaction};
 use tidemill_core::settings::SettingsError;
-use tidemill_core::sink::SinkPosition;
+use tidemill_core::sink::{SinkAudit, SinkPosition};
 use tidemill_core::{EventTime, Sink, SinkBatch, SinkError};
 use tokio::runtime::Runtime;
 
 use super::config::Config;
 use super::statements::{self, Statements};
+use crate::sql::audit::{self, Snapshot};
 use crate::sql::migrations::{self, Dialect};
 use crate::sql::rows::Rows;
 use crate::sql::value::storable;
@@ -99,6 +100,12 @@ impl Sink for SqliteSink {
 
     fn positions(&mut self) -> Result<Vec<SinkPosition>, SinkError> {
         self.run(Missing::Fail, async |file, connection| file.positions(connection, None).await)
+    }
+
+    fn audit(&mut self) -> Result<SinkAudit, SinkError> {
+        self.run(Missing::Fail, async |_, connection| {
+            audit::audit(&mut AuditTransaction(connection.begin().await?)).await
+        })
     }
 
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {
@@ -249,7 +256,28 @@ impl File {
     }
 }
 
+/// The transaction of an audit.
+struct AuditTransaction<'a>(Transaction<'a, Sqlite>);
+
+impl Snapshot for AuditTransaction<'_> {
+    type Failure = Failure;
+
+    async fn ask(&mut self, sql: String, after: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
+        let query = sqlx::query(AssertSqlSafe(sql));
+        let query = if let Some(after) = after { query.bind(after.to_owned()) } else { query };
+        let rows = query.fetch_all(&mut *self.0).await?;
+        let texts = rows.iter().map(|row| (0..row.len()).map(|index| row.try_get(index)).collect());
+        texts.collect::<Result<_, sqlx::Error>>().map_err(Failure::from)
+    }
+}
+
 struct Failure(SinkError);
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        Self(error)
+    }
+}
 
 /// Primary result codes of SQLite; extended ones have them in their low byte.
 mod code {

@@ -1,5 +1,7 @@
 //! What the SQL sinks have in common beyond the conformance suite: the rules of single tables, and the views.
 
+mod audit;
+
 use tidemill_connectors::TABLES;
 use tidemill_connectors::conformance::{Lab, balance, next, payment_status, sample};
 use tidemill_core::sink::SinkBody;
@@ -24,6 +26,9 @@ pub(crate) fn check(lab: &mut dyn SqlLab) {
         dead_letters_are_never_refused,
         views_prove_that_money_balances,
         what_has_no_table_is_refused,
+        audit::a_sound_ledger_has_no_violations,
+        audit::every_broken_rule_is_named,
+        audit::long_samples_are_cut,
     ] {
         lab.wipe();
         case(lab);
@@ -167,6 +172,7 @@ fn views_prove_that_money_balances(lab: &mut dyn SqlLab) {
         balance_after_minor: -250,
         contra_account_id: "in_transit.0.EUR".to_owned(),
         leg_no: 1,
+        fee_schedule: None,
         event_time: balance("acc", 0).event_time,
     };
     let events: [(EventKind, AnyEvent); 3] = [

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::logging::{LogLevel, Running};
 
-/// Kafka-native stream processing for payments: exactly once, in order per account, balanced to the last minor unit.
+/// Kafka-native stream processing for payments: exactly once, and balanced to the last minor unit.
 #[derive(Debug, Parser)]
 #[command(
     name = "tidemill",

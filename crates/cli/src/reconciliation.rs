@@ -22,9 +22,11 @@ pub(crate) struct Path {
     pub(crate) applied: u64,
     pub(crate) duplicate: u64,
     pub(crate) parked: u64,
+    /// Passed on to a topic that no stage of this pipeline reads.
+    pub(crate) passed: u64,
     pub(crate) rejected: BTreeMap<String, u64>,
     pub(crate) dead: BTreeMap<String, u64>,
-    /// Passed on by a stage and not yet taken in by the next, or passed on to nobody of this pipeline.
+    /// Passed on by a stage and not yet taken in by the next.
     pub(crate) under_way: i128,
 }
 
@@ -54,7 +56,13 @@ impl Path {
 
     /// Records that have come to their end.
     pub(crate) fn ended(&self) -> u64 {
-        self.posted + self.applied + self.duplicate + self.parked + self.rejected_total() + self.dead_total()
+        self.posted
+            + self.applied
+            + self.duplicate
+            + self.parked
+            + self.passed
+            + self.rejected_total()
+            + self.dead_total()
     }
 
     fn add(&mut self, outcome: &str, count: u64) {
@@ -113,15 +121,10 @@ pub(crate) fn reconcile(session: &Session) -> Result<Reconciliation, Failure> {
             Err(error) => result.findings.push(format!("sink {} cannot be asked: {error}", plan.name)),
         }
     }
-    for pair in digests.windows(2) {
-        if let [(one, a), (other, b)] = pair {
-            if a != b {
-                let (a, b) = (a.accounts, b.accounts);
-                result
-                    .findings
-                    .push(format!("balances differ between {one} ({a} accounts) and {other} ({b} accounts)"));
-            }
-        }
+    for ((one, a), (other, b)) in digests.iter().zip(digests.iter().skip(1)).filter(|((_, a), (_, b))| a != b) {
+        let message =
+            format!("balances differ between {one} ({} accounts) and {other} ({} accounts)", a.accounts, b.accounts);
+        result.findings.push(message);
     }
     Ok(result)
 }
@@ -141,8 +144,12 @@ fn paths_of(topology: &Topology, figures: &Figures) -> Vec<Path> {
         let mut is_first = true;
         while let Some((stage, input)) = next {
             let outcomes = figures.get(&format!("{}/{}", stage.name, input.topic));
+            let reader = inputs.iter().find(|(_, candidate)| Some(&candidate.topic) == input.output.as_ref());
             for (outcome, count) in outcomes.into_iter().flatten() {
-                path.add(outcome, *count);
+                match outcome.as_str() {
+                    "passed" if reader.is_none() => path.passed += count,
+                    outcome => path.add(outcome, *count),
+                }
                 if is_first {
                     path.records_in += count;
                 } else {
@@ -150,7 +157,7 @@ fn paths_of(topology: &Topology, figures: &Figures) -> Vec<Path> {
                 }
             }
             is_first = false;
-            next = inputs.iter().find(|(_, candidate)| Some(&candidate.topic) == input.output.as_ref());
+            next = reader;
         }
         paths.push(path);
     }

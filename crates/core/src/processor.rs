@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::event::{AnyEvent, EventKind};
 use crate::reference::ReferenceTable;
 use crate::reject::{CodeSpec, Reject};
-use crate::settings::{Settings, SettingsError};
+use crate::settings::Build;
 use crate::state::StateError;
 
 /// One step of a chain. The same input, state and reference data always give the same result:
@@ -110,7 +110,7 @@ pub struct ReferenceSpec {
     pub kind: EventKind,
     pub summary: &'static str,
     /// The table as the processor's settings define it, before any record of its topic.
-    pub build: fn(&Settings) -> Result<Box<dyn ReferenceTable>, Vec<SettingsError>>,
+    pub build: Build<dyn ReferenceTable>,
 }
 
 impl fmt::Debug for ReferenceSpec {
@@ -144,7 +144,7 @@ pub struct ProcessorSpec {
     pub moves_money: MovesMoney,
     /// A settings table that works, for documentation; parsed by a test.
     pub example: &'static str,
-    pub build: fn(&Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>>,
+    pub build: Build<dyn Processor>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

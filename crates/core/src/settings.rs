@@ -14,6 +14,9 @@ pub struct SettingsError {
     pub hint: Option<String>,
 }
 
+/// Makes a `T` of its settings, or says everything that is wrong with them.
+pub type Build<T> = fn(&Settings) -> Result<Box<T>, Vec<SettingsError>>;
+
 impl SettingsError {
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), message: message.into(), hint: None }

@@ -123,6 +123,9 @@ pub trait Sink: Send {
     fn write(&mut self, batch: &SinkBatch) -> Result<(), SinkError>;
 }
 
+/// Takes the sink's own name and its settings.
+pub type OpenSink = fn(&str, &Settings) -> Result<Box<dyn Sink>, Vec<SettingsError>>;
+
 /// Everything about a kind of sink that can be known before it is opened.
 #[derive(Clone, Copy)]
 pub struct SinkSpec {
@@ -132,8 +135,8 @@ pub struct SinkSpec {
     /// The kinds it makes something of; others are a finding of the topology check.
     pub consumes: &'static [EventKind],
     pub example: &'static str,
-    /// Checks the settings and returns a sink that connects on first use. The first argument is the sink's own name.
-    pub open: fn(&str, &Settings) -> Result<Box<dyn Sink>, Vec<SettingsError>>,
+    /// Checks the settings and returns a sink that connects on first use.
+    pub open: OpenSink,
 }
 
 impl fmt::Debug for SinkSpec {

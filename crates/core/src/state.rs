@@ -57,7 +57,8 @@ impl<V: StateValue> Store<V> {
         Self { name, value: PhantomData }
     }
 
-    pub fn name(self) -> &'static str {
+    /// As it stands in a [`StoreSpec`](crate::StoreSpec).
+    pub const fn name(self) -> &'static str {
         self.name
     }
 

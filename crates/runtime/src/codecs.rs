@@ -18,8 +18,11 @@ pub struct Codecs {
     /// Schema id of each topic that is written.
     ids: HashMap<Arc<str>, u32>,
     /// What the registry said about an id, for a kind: it never changes its mind.
-    decoders: HashMap<(&'static str, u32), Result<Box<dyn EventDecoder>, UnknownSchema>>,
+    decoders: HashMap<(&'static str, u32), Known>,
 }
+
+/// What became of the question for a decoder.
+type Known = Result<Box<dyn EventDecoder>, UnknownSchema>;
 
 /// Why a value of a topic with a schema could not be decoded.
 #[derive(Debug)]

@@ -14,7 +14,14 @@ type Stores = BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>;
 pub struct MemoryState {
     stores: Stores,
     /// What each change since the mark replaced, oldest first.
-    undo: Vec<(&'static str, Vec<u8>, Option<Vec<u8>>)>,
+    undo: Vec<Replaced>,
+}
+
+#[derive(Clone, Debug)]
+struct Replaced {
+    store: &'static str,
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
 }
 
 impl MemoryState {
@@ -39,15 +46,15 @@ impl State for MemoryState {
     }
 
     fn put(&mut self, store: &'static str, key: &[u8], value: Vec<u8>) -> Result<(), StateError> {
-        let before = self.stores.entry(store).or_default().insert(key.to_vec(), value);
-        self.undo.push((store, key.to_vec(), before));
+        let value = self.stores.entry(store).or_default().insert(key.to_vec(), value);
+        self.undo.push(Replaced { store, key: key.to_vec(), value });
         Ok(())
     }
 
     fn delete(&mut self, store: &'static str, key: &[u8]) -> Result<(), StateError> {
         if let Some(values) = self.stores.get_mut(store) {
-            let before = values.remove(key);
-            self.undo.push((store, key.to_vec(), before));
+            let value = values.remove(key);
+            self.undo.push(Replaced { store, key: key.to_vec(), value });
         }
         Ok(())
     }
@@ -65,9 +72,9 @@ impl UndoState for MemoryState {
     }
 
     fn undo(&mut self) {
-        while let Some((store, key, before)) = self.undo.pop() {
+        while let Some(Replaced { store, key, value }) = self.undo.pop() {
             let values = self.stores.entry(store).or_default();
-            match before {
+            match value {
                 Some(value) => values.insert(key, value),
                 None => values.remove(&key),
             };

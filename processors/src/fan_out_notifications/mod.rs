@@ -2,7 +2,9 @@
 //!
 //! - Input: `payment_status`, keyed by debit account; ends here. Store: none.
 //! - Output: port `notifications`, keyed by customer. `notification_id` is
-//!   `<source>/<payment_id>/<category>/<channel>`, so that a payment gives at most one per category and channel.
+//!   `<source>/<payment_id>/<digest>/<category>/<channel>`, so that a payment gives at most one per category and channel.
+//!   The digest is the first 12 hexadecimal digits of SHA-256 over the payment's identity: ids are unique per debit
+//!   account only, and an account number does not belong in a message id.
 //! - Category: a posted payment is `payment_posted`, a rejected one `payment_rejected`, one that came back after its
 //!   outcome `payment_returned`. Repeats, pending payments, payments without a customer, and categories that the
 //!   settings leave out give nothing.
@@ -14,8 +16,8 @@
 //! - Accounts show their last 4 characters only.
 //! - Codes: none.
 //!
-//! Example: a posted payment of a customer with channels `email` and `push` gives `bank-a/p-1/payment_posted/email` and
-//! `bank-a/p-1/payment_posted/push`.
+//! Example: a posted payment of a customer with channels `email` and `push` gives
+//! `bank-a/p-1/d59a922464b3/payment_posted/email` and `bank-a/p-1/d59a922464b3/payment_posted/push`.
 
 mod preferences;
 mod template;
@@ -25,6 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::reject::BUG;
 use tidemill_core::settings::SettingsError;
@@ -32,6 +35,7 @@ use tidemill_core::{
     AnyEvent, Context, Flow, Meta, Outcome, PortSpec, Processor, ProcessorSpec, ReferenceSpec, ReferenceTable, Reject,
     Settings,
 };
+use tidemill_schemas::payment::identity;
 use tidemill_schemas::{CustomerPreferences, Notification, PaymentStatus, StatusCode, StatusPhase};
 
 use self::preferences::{Preferences, check_words};
@@ -218,9 +222,10 @@ impl FanOutNotifications {
         let preferences = preferences.in_force(customer, status.event_time).unwrap_or(&self.defaults);
         let Some(message) = self.message(category, &preferences.language) else { return Vec::new() };
         let is_muted = preferences.muted.iter().any(|muted| muted == category);
+        let digest = digest_of(status);
         let notification = |channel: &String| Notification {
             meta: Meta::default(),
-            notification_id: format!("{}/{}/{category}/{channel}", status.source, status.payment_id),
+            notification_id: format!("{}/{}/{digest}/{category}/{channel}", status.source, status.payment_id),
             customer: customer.to_owned(),
             channel: channel.clone(),
             category: category.to_owned(),
@@ -234,6 +239,12 @@ impl FanOutNotifications {
         };
         preferences.channels.iter().map(notification).collect()
     }
+}
+
+/// Tells the payments of two debit accounts apart that share source and id.
+fn digest_of(status: &PaymentStatus) -> String {
+    let identity = identity(&status.source, &status.debit_account, &status.payment_id);
+    Sha256::digest(identity)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn category_of(status: &PaymentStatus) -> Option<&'static str> {

@@ -49,7 +49,10 @@ fn sent(driver: &mut Driver, status: PaymentStatus) -> String {
     assert_eq!(ran.code(), "applied");
     let notifications = ran.on::<Notification>(NOTIFICATIONS);
     let lines = notifications.iter().map(|notification| {
-        let id = notification.notification_id.strip_prefix("bank-a/p-1/payment_").expect("the id of the payment");
+        let id = notification
+            .notification_id
+            .strip_prefix("bank-a/p-1/d59a922464b3/payment_")
+            .expect("the id of the payment");
         format!("{id} {}", notification.status)
     });
     lines.collect::<Vec<_>>().join(", ")
@@ -150,6 +153,20 @@ fn a_notification_carries_the_message_in_the_language_of_the_customer() {
         assert_eq!((notifications[0].template.as_str(), notifications[0].subject.as_str()), (name, subject));
         assert!(!notifications[0].body.contains("acc-0001"), "the account is masked");
     }
+}
+
+#[test]
+fn payments_of_two_accounts_with_the_same_id_have_messages_of_their_own() {
+    let mut driver = Driver::new(&[(&SPEC, EXAMPLE)]);
+    let mut id_of = |debit_account: &str| {
+        let ran = driver.send_event(PaymentStatus { debit_account: debit_account.to_owned(), ..status() });
+        let [notification] = ran.on::<Notification>(NOTIFICATIONS)[..] else { panic!("one message") };
+        notification.notification_id.clone()
+    };
+    let (first, again, other) = (id_of("acc-0001"), id_of("acc-0001"), id_of("acc-0002"));
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    assert!(!first.contains("0001"), "{first}: the account is not to be read from it");
 }
 
 #[test]

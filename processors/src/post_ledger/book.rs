@@ -13,6 +13,8 @@ pub(super) struct Voucher<'a> {
     pub(super) payment_id: &'a str,
     pub(super) source: &'a str,
     pub(super) currency: &'a str,
+    /// What the fee was priced by; only its entries say so.
+    pub(super) fee_schedule: Option<&'a str>,
     pub(super) event_time: EventTime,
 }
 
@@ -89,6 +91,7 @@ impl<'a> Book<'a> {
             balance_after_minor,
             contra_account_id: self.touched[line.contra.0].id.clone(),
             leg_no: line.leg_no,
+            fee_schedule: self.voucher.fee_schedule.filter(|_| line.kind == EntryKind::Fee).map(str::to_owned),
             event_time: self.voucher.event_time,
         });
         Ok(())
@@ -138,7 +141,8 @@ mod tests {
 
     fn book() -> (Book<'static>, Slot, Slot) {
         let event_time = EventTime::EARLIEST;
-        let voucher = Voucher { task: 0, payment_id: "p", source: "s", currency: "EUR", event_time };
+        let voucher =
+            Voucher { task: 0, payment_id: "p", source: "s", currency: "EUR", fee_schedule: None, event_time };
         let mut book = Book::new(voucher);
         let open = || Account::open(None, AccountKind::Customer, "EUR".to_owned(), 0, event_time);
         let account = book.add("a".to_owned(), open());

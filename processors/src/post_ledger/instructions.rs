@@ -13,7 +13,7 @@ use super::codes::{
     AMOUNT_OVERFLOW, CREDIT_ACCOUNT_CLOSED, CREDIT_ACCOUNT_FROZEN, CREDIT_ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH,
     IN_SUSPENSE, LEDGER_UNBALANCED,
 };
-use super::outcomes::{Aftermath, PAYMENT_OUTCOMES};
+use super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
 
 pub(super) fn process(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<Flow, Reject> {
     let addressed_to = match instruction.kind {
@@ -86,10 +86,15 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
         return Err(Reject::new(&LEDGER_UNBALANCED).because("a return instruction names no reason"));
     };
     let fee_back_minor = if config.return_fee { instruction.fee_minor } else { 0 };
+    let key = identity(&instruction.source, &instruction.debit_account, &instruction.payment_id);
+    // Long after the payment its outcome may have been forgotten; then there is no resend to answer either.
+    let outcome = PAYMENT_OUTCOMES.get(context.state, &key)?;
+    let fee_schedule = outcome.as_ref().map(|outcome| outcome.fee_schedule.as_str());
+    let voucher = Voucher { fee_schedule, ..voucher(instruction, context) };
     let payer = ACCOUNTS.get(context.state, instruction.account_id.as_bytes())?;
     let mut to_payer = None;
     if let Ok(payer) = admit(payer, instruction) {
-        let mut book = Book::new(voucher(instruction, context));
+        let mut book = Book::new(voucher);
         let account = book.add(instruction.account_id.clone(), payer);
         to_payer = post_return(&mut book, account, instruction.amount_minor, fee_back_minor, context)?.then_some(book);
     }
@@ -99,22 +104,24 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
             (reason.clone(), Aftermath::Returned(reason.clone()))
         }
         None => {
-            suspend(instruction, fee_back_minor, context)?;
+            suspend(instruction, voucher, fee_back_minor, context)?;
             (IN_SUSPENSE.code.to_owned(), Aftermath::InSuspense(reason.clone()))
         }
     };
     context.effects.emit("status", status(instruction, code, &reason, fee_back_minor));
-    let key = identity(&instruction.source, &instruction.debit_account, &instruction.payment_id);
-    // Long after the payment its outcome may have been forgotten; then there is no resend to answer either.
-    if let Some(mut outcome) = PAYMENT_OUTCOMES.get(context.state, &key)? {
-        outcome.aftermath = aftermath;
-        PAYMENT_OUTCOMES.put(context.state, &key, &outcome)?;
+    if let Some(outcome) = outcome {
+        PAYMENT_OUTCOMES.put(context.state, &key, &PaymentOutcome { aftermath, ..outcome })?;
     }
     Ok(())
 }
 
-fn suspend(instruction: &Instruction, fee_back_minor: i64, context: &mut Context<'_>) -> Result<(), Reject> {
-    let mut book = Book::new(voucher(instruction, context));
+fn suspend(
+    instruction: &Instruction,
+    voucher: Voucher<'_>,
+    fee_back_minor: i64,
+    context: &mut Context<'_>,
+) -> Result<(), Reject> {
+    let mut book = Book::new(voucher);
     let suspense = book.add_internal(Internal::Suspense, context.state)?;
     if !post_return(&mut book, suspense, instruction.amount_minor, fee_back_minor, context)? {
         return Err(Reject::new(&LEDGER_UNBALANCED).because("an internal balance would leave 64 bits"));
@@ -160,6 +167,7 @@ fn voucher<'a>(instruction: &'a Instruction, context: &Context<'_>) -> Voucher<'
         payment_id: &instruction.payment_id,
         source: &instruction.source,
         currency: &instruction.currency,
+        fee_schedule: None,
         event_time: instruction.event_time,
     }
 }

@@ -45,6 +45,9 @@ use tidemill_schemas::{
     ScoredPayment,
 };
 
+use self::accounts::ACCOUNTS;
+use self::outcomes::{ACCOUNT_REQUEST_OUTCOMES, PAYMENT_OUTCOMES, SWEEP};
+
 pub static SPEC: ProcessorSpec = ProcessorSpec {
     name: "post_ledger",
     summary: "Posts payments to accounts with a funds check, carries the other leg, and manages accounts.",
@@ -54,10 +57,10 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         Signature { takes: Instruction::KIND, gives: None },
     ],
     stores: &[
-        store("accounts", "Accounts of customers and the internal accounts of the task."),
-        store("payment_outcomes", "The first outcome of each payment, by source, debit account and id."),
-        store("payment_outcomes_sweep", "How far old payment outcomes have been forgotten."),
-        store("account_request_outcomes", "The first outcome of each account request."),
+        store(ACCOUNTS.name(), "Accounts of customers and the internal accounts of the task."),
+        store(PAYMENT_OUTCOMES.name(), "The first outcome of each payment, by source, debit account and id."),
+        store(SWEEP.name(), "How far old payment outcomes have been forgotten."),
+        store(ACCOUNT_REQUEST_OUTCOMES.name(), "The first outcome of each account request."),
     ],
     ports: &[
         PortSpec { name: "status", kind: PaymentStatus::KIND, summary: "What became of each payment." },

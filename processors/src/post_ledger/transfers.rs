@@ -80,6 +80,7 @@ fn debit<'a>(
         payment_id: &payment.payment_id,
         source: &payment.source,
         currency: &payment.currency,
+        fee_schedule: Some(&priced.fee_schedule),
         event_time: payment.created_at,
     });
     let payer = book.add(payment.debit_account.clone(), payer);

@@ -59,9 +59,9 @@ pub(super) struct Score {
 /// The reference table `fraud_rules`.
 ///
 /// In force at a time is the set with the latest `effective_from` at or before it; of several with the same, the one
-/// with the greatest key; the one of the settings while there is none. A record replaces the set with the same key and
-/// `effective_from`; an empty record removes all sets of its key. The topic is compacted, so that after a restart only
-/// the last set of each key is there: announce a set that is not yet in force under a name of its own.
+/// with the greatest key; the one of the settings while there is none. The key is `name/version`, so that the compacted
+/// topic keeps a set that is announced beside the one in force. A record replaces the set with its key and an empty
+/// record removes it: what compaction leaves gives the same table as all that was written.
 pub(super) struct RuleBook {
     language: Language,
     first: RuleSet,
@@ -115,11 +115,11 @@ impl ReferenceTable for RuleBook {
                 faults.into_iter().map(|fault| format!("{}: {}", fault.key, fault.message)).collect();
             format!("rule set `{}@{}` cannot be used: {}", rules.name, rules.version, faults.join("; "))
         })?;
-        let place = (rules.effective_from, key.to_vec());
-        if self.announced.len() >= RULE_SETS_MAX && !self.announced.contains_key(&place) {
+        if self.announced.keys().filter(|(_, other)| other != key).count() >= RULE_SETS_MAX {
             return Err(format!("there are {RULE_SETS_MAX} rule sets already; remove one with an empty record"));
         }
-        self.announced.insert(place, set);
+        self.announced.retain(|(_, other), _| other != key);
+        self.announced.insert((rules.effective_from, key.to_vec()), set);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-use tidemill_core::EventTime;
+use tidemill_core::{Event, EventTime};
 use tidemill_schemas::{CounterpartyProfile, PayerProfile};
 use tidemill_testkit::{Driver, Ran, rows};
 
@@ -298,18 +298,42 @@ fn a_rule_set_that_cannot_be_used_leaves_the_table_as_it_was() {
     assert_eq!(decision(&driver.send_event(profiled())).rule_set, "everyday_payments@1");
 }
 
+/// Announced, put off, and read again from a topic in which only the last record of each key is left.
+#[test]
+fn the_table_is_the_same_after_compaction() {
+    let noon = fixture::payment_body().created_at.micros();
+    let records = [("1", 0, "false"), ("2", 5, "true"), ("2", 10, "true"), ("3", 20, "false")];
+    let label_at = |records: &[(&str, i64, &str)], offset: i64| {
+        let mut driver = Driver::new(&[(&SPEC, EXAMPLE)]);
+        for (version, effective_from, when) in records {
+            let set = rule_set(version, EventTime(noon + effective_from), when);
+            let mut key = Vec::new();
+            set.key(&mut key);
+            driver.reference(RULES).apply(&key, Some(Box::new(set))).expect("is usable");
+        }
+        let mut profiled = profiled();
+        profiled.payment.created_at = EventTime(noon + offset);
+        decision(&driver.send_event(profiled)).rule_set.clone()
+    };
+    let compacted = [records[0], records[2], records[3]];
+    for (offset, label) in [(5, "table@1"), (9, "table@1"), (10, "table@2"), (20, "table@3")] {
+        assert_eq!(label_at(&records, offset), label, "{offset} µs after noon");
+        assert_eq!(label_at(&compacted, offset), label, "{offset} µs after noon, compacted");
+    }
+}
+
 #[test]
 fn the_table_holds_no_more_than_it_should() {
     let mut driver = Driver::new(&[(&SPEC, EXAMPLE)]);
     let table = driver.reference(RULES);
-    let apply = |table: &mut dyn ReferenceTable, time: i64| {
-        table.apply(b"k", Some(Box::new(rule_set("1", EventTime(time), "true"))))
+    let apply = |table: &mut dyn ReferenceTable, key: u8, time: i64| {
+        table.apply(&[key], Some(Box::new(rule_set("1", EventTime(time), "true"))))
     };
-    for time in 0..64 {
-        apply(table, time).expect("there is room");
+    for key in 0..64 {
+        apply(table, key, 0).expect("there is room");
     }
-    assert!(apply(table, 64).is_err_and(|message| message.contains("64 rule sets already")));
-    apply(table, 63).expect("replaces one that is there");
+    assert!(apply(table, 64, 0).is_err_and(|message| message.contains("64 rule sets already")));
+    apply(table, 63, 1).expect("replaces one that is there");
 }
 
 /// The whole way from a payment to its decision, twice.

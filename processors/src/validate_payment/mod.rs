@@ -2,9 +2,11 @@
 //!
 //! - Input: `payment_request`. Passes on `payment`, keyed by counterparty: the merchant where one is named, the credit
 //!   account otherwise.
-//! - Store: none. The rules are fixed: the same body gets the same answer for ever, and a corrected body under the same
-//!   id is a new payment. Times are held to fixed bounds and not to the time of arrival, which would not be the same in
-//!   a replay.
+//! - Store: none. The rules are fixed: the same record gets the same answer for ever, and a corrected body under the same
+//!   id is a new payment.
+//! - Time: `created_at` lies in the years 2000 to 2099 and at most `future_minutes_max` after the timestamp of its record,
+//!   which a replay reads again, unlike a clock. It may lie any time before: payments of years ago can be loaded. A
+//!   timestamp that is itself outside the years 2000 to 2099 says nothing about when the payment came and bounds nothing.
 //! - Codes, first wins: `field_missing`, `field_empty`, `field_too_long`, `field_malformed`, `type_unknown`,
 //!   `amount_malformed`, `amount_not_positive`, `amount_too_large`, `currency_unknown`, `amount_too_precise`,
 //!   `accounts_identical`, `time_malformed`, `time_out_of_range`. The order is fields, type, amount, currency, accounts,
@@ -65,7 +67,7 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     ],
     decodes: None,
     moves_money: MovesMoney::No,
-    example: "",
+    example: "future_minutes_max = 1440\n",
     build,
 };
 
@@ -86,23 +88,39 @@ const ACCOUNTS_IDENTICAL: CodeSpec = CodeSpec {
 const STATUS: &str = "status";
 const TRANSFER: &str = "transfer";
 const METADATA_ENTRIES_MAX: usize = 64;
+const MICROS_PER_MINUTE: i64 = 60_000_000;
 
-/// Takes no settings: the rules are part of the contract with senders.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {}
-
-fn build(settings: &Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>> {
-    let Config {} = settings.parse()?;
-    Ok(Box::new(ValidatePayment))
+/// All other rules are part of the contract with senders.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    /// How far `created_at` may lie after the timestamp of its record. 1 to 525,600 (a year).
+    future_minutes_max: u32,
 }
 
-struct ValidatePayment;
+impl Default for Config {
+    fn default() -> Self {
+        Self { future_minutes_max: 24 * 60 }
+    }
+}
+
+fn build(settings: &Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>> {
+    let config: Config = settings.parse()?;
+    if !(1..=525_600).contains(&config.future_minutes_max) {
+        let error = SettingsError::new("future_minutes_max", "must be from 1 to 525600");
+        return Err(vec![error.hint("Allow for clocks that are wrong by a time zone or a day; 1440 is a good start.")]);
+    }
+    Ok(Box::new(ValidatePayment { future_micros_max: i64::from(config.future_minutes_max) * MICROS_PER_MINUTE }))
+}
+
+struct ValidatePayment {
+    future_micros_max: i64,
+}
 
 impl Processor for ValidatePayment {
-    fn process(&self, event: AnyEvent, _context: &mut Context<'_>) -> Result<Flow, Reject> {
+    fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
         let request = event.downcast::<PaymentRequest>().map_err(|event| Reject::unexpected(&event))?;
-        match check(&request) {
+        match check(&request, self.latest(context.record.event_time)) {
             Ok(checked) => Ok(Flow::Continue(Box::new(payment(request, checked)))),
             Err(fault) => Err(Reject::from(fault).about(Box::new(request))),
         }
@@ -110,10 +128,21 @@ impl Processor for ValidatePayment {
 
     fn on_reject(&self, reject: &Reject, context: &mut Context<'_>) -> Result<Answer, StateError> {
         let request = reject.subject().and_then(|subject| subject.downcast_ref::<PaymentRequest>());
-        let status = request.and_then(|request| status(request, reject, context.record.event_time));
+        let record_time = context.record.event_time;
+        let status = request.and_then(|request| status(request, reject, record_time, self.latest(record_time)));
         let Some(status) = status else { return Ok(Answer::NotMine) };
         context.effects.emit(STATUS, Box::new(status) as AnyEvent);
         Ok(Answer::Given)
+    }
+}
+
+impl ValidatePayment {
+    /// The latest time at which the payment of a record can have been made.
+    fn latest(&self, record_time: EventTime) -> EventTime {
+        if !record_time.is_plausible() {
+            return EventTime::LATEST;
+        }
+        EventTime(record_time.micros().saturating_add(self.future_micros_max))
     }
 }
 
@@ -125,7 +154,7 @@ struct Checked {
     created_at: EventTime,
 }
 
-fn check(request: &PaymentRequest) -> Result<Checked, Fault> {
+fn check(request: &PaymentRequest, latest: EventTime) -> Result<Checked, Fault> {
     check_fields(request)?;
     if request.payment_type.as_deref().is_some_and(|name| name != TRANSFER) {
         return Err(Fault(&TYPE_UNKNOWN, "/type"));
@@ -140,8 +169,13 @@ fn check(request: &PaymentRequest) -> Result<Checked, Fault> {
     if request.debit_account == request.credit_account {
         return Err(Fault(&ACCOUNTS_IDENTICAL, "/credit_account"));
     }
-    let created_at = fields::time(text(&request.created_at), "/created_at")?;
+    let created_at = created_at(request, latest)?;
     Ok(Checked { amount_minor, currency, created_at })
+}
+
+fn created_at(request: &PaymentRequest, latest: EventTime) -> Result<EventTime, Fault> {
+    let created_at = fields::time(text(&request.created_at), "/created_at")?;
+    if created_at > latest { Err(Fault(&TIME_OUT_OF_RANGE, "/created_at")) } else { Ok(created_at) }
 }
 
 fn check_fields(request: &PaymentRequest) -> Result<(), Fault> {
@@ -210,7 +244,12 @@ fn payment(request: PaymentRequest, checked: Checked) -> Payment {
 }
 
 /// The answer, if there is an id under which the sender could know the payment. Only what can be shown is repeated.
-fn status(request: &PaymentRequest, reject: &Reject, record_time: EventTime) -> Option<PaymentStatus> {
+fn status(
+    request: &PaymentRequest,
+    reject: &Reject,
+    record_time: EventTime,
+    latest: EventTime,
+) -> Option<PaymentStatus> {
     let shown = |field: &Option<String>| presentable(field.as_ref()).cloned().unwrap_or_default();
     let payment_id = presentable(request.id.as_ref())?.clone();
     let currency = request.currency.as_deref().and_then(Currency::parse);
@@ -232,6 +271,6 @@ fn status(request: &PaymentRequest, reject: &Reject, record_time: EventTime) -> 
         merchant_id: request.merchant.as_ref().and_then(|merchant| presentable(Some(&merchant.id)).cloned()),
         customer: presentable(request.customer.as_ref()).cloned(),
         channel: shown(&request.channel),
-        event_time: fields::answer_time(request.created_at.as_ref(), record_time),
+        event_time: fields::answer_time(created_at(request, latest), record_time),
     })
 }

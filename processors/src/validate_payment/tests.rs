@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use tidemill_core::Outcome;
 use tidemill_schemas::Merchant;
-use tidemill_testkit::{Driver, Ran, rows};
+use tidemill_testkit::{Driver, Ran, TestRecord, rows};
 
 use super::*;
 
@@ -222,5 +222,53 @@ fn an_answer_shows_nothing_that_breaks_a_rule() {
     let statuses = ran.on::<PaymentStatus>(STATUS);
     let [status] = statuses.as_slice() else { panic!("{statuses:?}") };
     assert_eq!((status.source.as_str(), status.debit_account.as_str(), &status.customer), ("", "", &None));
-    assert_eq!(status.event_time, EventTime::default(), "the timestamp of the record");
+    assert_eq!(status.event_time, EventTime::EARLIEST, "the timestamp of the record, brought within bounds");
+}
+
+/// `created_at` against the timestamp of the record; the answer has a time that can be believed.
+#[test]
+fn only_the_future_is_bounded_by_the_record() {
+    let table = "
+        settings                | record                   | created_at                  | code              | answered at
+                                | 2026-01-31T12:00:00Z     | 2026-02-01T12:00:00Z        | passed            |
+                                | 2026-01-31T12:00:00Z     | 2026-02-01T12:00:00.000001Z | time_out_of_range | 2026-01-31T12:00:00Z
+                                | 2026-01-31T12:00:00Z     | 2000-01-01T00:00:00Z        | passed            |
+        future_minutes_max = 1  | 2026-01-31T12:00:00Z     | 2026-01-31T12:01:00Z        | passed            |
+        future_minutes_max = 1  | 2026-01-31T12:00:00Z     | 2026-01-31T12:01:00.001Z    | time_out_of_range | 2026-01-31T12:00:00Z
+        # A timestamp that cannot be right bounds nothing and is no time of an answer either.
+                                | 1969-12-31T23:59:59.999Z | 2098-01-01T00:00:00Z        | passed            |
+                                | 1969-12-31T23:59:59.999Z | noon                        | time_malformed    | 2000-01-01T00:00:00Z
+                                | 2999-01-01T00:00:00Z     | noon                        | time_malformed    | 2099-12-31T23:59:59.999999Z
+                                | 2026-01-31T12:00:00Z     | noon                        | time_malformed    | 2026-01-31T12:00:00Z
+    ";
+    for row in rows(table) {
+        let mut driver = Driver::new(&[(&crate::decode_payment::SPEC, ""), (&SPEC, row["settings"])]);
+        let json = format!(
+            r#"{{"id":"p-1","source":"shop","debit_account":"alice","credit_account":"bob","amount":"5","currency":"EUR",
+            "channel":"web","created_at":"{}"}}"#,
+            row["created_at"]
+        );
+        let timestamp_ms = EventTime::parse(row["record"]).expect("an RFC 3339 time").millis();
+        let ran = driver.send(&TestRecord { timestamp_ms, ..TestRecord::value(json) });
+        assert_eq!(ran.code(), row["code"], "{row:?}");
+        let times: String =
+            ran.on::<PaymentStatus>(STATUS).iter().map(|status| status.event_time.to_string()).collect();
+        assert_eq!(times, row["answered at"], "{row:?}");
+    }
+}
+
+#[test]
+fn settings_are_checked() {
+    let cases = [
+        ("", None),
+        (SPEC.example, None),
+        ("future_minutes_max = 525600", None),
+        ("future_minutes_max = 0", Some("future_minutes_max")),
+        ("future_minutes_max = 525601", Some("future_minutes_max")),
+        ("future_minute_max = 1", Some("future_minute_max")),
+    ];
+    for (text, key) in cases {
+        let error = build(&Settings(text.parse().expect("is TOML"))).err().map(|errors| errors[0].key.clone());
+        assert_eq!(error.as_deref(), key, "{text}");
+    }
 }

@@ -23,6 +23,7 @@ const AT: EventTime = EventTime(1_769_860_800_123_456);
 
 pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = payment_samples();
+    samples.extend(answer_samples());
     samples.extend(account_samples());
     samples.extend(ledger_samples());
     samples.extend(notification_samples());
@@ -125,6 +126,21 @@ fn payment_samples() -> Vec<Sample> {
         description: text("Zwölf Äpfel 🍏"),
         metadata: metadata(),
     };
+    let screened = ScreenedPayment { meta: meta(), payment: body(), counterparty: counterparty() };
+    let bare_screened =
+        ScreenedPayment { meta: bare_meta(), payment: bare_body(), counterparty: CounterpartyProfile::default() };
+    vec![
+        sample(PaymentRequest::CODEC, request, PaymentRequest::default()),
+        sample(
+            Payment::CODEC,
+            Payment { meta: meta(), payment: body() },
+            Payment { meta: bare_meta(), payment: bare_body() },
+        ),
+        sample(ScreenedPayment::CODEC, screened, bare_screened),
+    ]
+}
+
+fn answer_samples() -> Vec<Sample> {
     let status = PaymentStatus {
         meta: meta(),
         payment_id: "p-1".to_owned(),
@@ -166,20 +182,7 @@ fn payment_samples() -> Vec<Sample> {
         counterparty: CounterpartyProfile::default(),
         ..decision.clone()
     };
-    let screened = ScreenedPayment { meta: meta(), payment: body(), counterparty: counterparty() };
-    let bare_screened =
-        ScreenedPayment { meta: bare_meta(), payment: bare_body(), counterparty: CounterpartyProfile::default() };
-    vec![
-        sample(PaymentRequest::CODEC, request, PaymentRequest::default()),
-        sample(
-            Payment::CODEC,
-            Payment { meta: meta(), payment: body() },
-            Payment { meta: bare_meta(), payment: bare_body() },
-        ),
-        sample(ScreenedPayment::CODEC, screened, bare_screened),
-        sample(PaymentStatus::CODEC, status, bare_status),
-        sample(Decision::CODEC, decision, bare_decision),
-    ]
+    vec![sample(PaymentStatus::CODEC, status, bare_status), sample(Decision::CODEC, decision, bare_decision)]
 }
 
 fn account_samples() -> Vec<Sample> {
@@ -225,9 +228,10 @@ fn ledger_samples() -> Vec<Sample> {
         balance_after_minor: i64::MIN,
         contra_account_id: "in_transit.3.EUR".to_owned(),
         leg_no: 3,
+        fee_schedule: text("standard@1"),
         event_time: AT,
     };
-    let bare_entry = LedgerEntry { meta: bare_meta(), kind: EntryKind::Debit, ..entry.clone() };
+    let bare_entry = LedgerEntry { meta: bare_meta(), kind: EntryKind::Debit, fee_schedule: None, ..entry.clone() };
     let balance = AccountBalance {
         meta: meta(),
         account_id: "alice".to_owned(),

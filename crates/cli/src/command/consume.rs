@@ -25,8 +25,9 @@ pub(super) fn run(global: &Global, args: &ConsumeArgs) -> Result<Exit, Failure> 
     let partitions = partitions(&session, args)?;
     let mut reader = session.broker.reader(Isolation::ReadCommitted)?;
     for partition in &partitions {
-        let low = session.broker.watermarks(partition, Isolation::ReadCommitted)?.low;
-        reader.assign(partition, args.offset.unwrap_or(low).max(low))?;
+        let ends = session.broker.watermarks(partition, Isolation::ReadCommitted)?;
+        // A partition that is shorter than the others has nothing to show, and is not an error.
+        reader.assign(partition, args.offset.unwrap_or(ends.low).clamp(ends.low, ends.high))?;
     }
     let stop = Stop::on_signals()?;
     let mut decoder = Decoder::new(session.registry.as_ref());
@@ -74,7 +75,10 @@ fn show(record: &RecordView<'_>, args: &ConsumeArgs, decoder: &mut Decoder<'_>) 
     let mut value = record.value.map_or(Value::Null, |value| decoder.decode(value));
     let is_kept = |(field, wanted): &(String, String)| {
         let found = value.pointer(&format!("/{}", field.replace('.', "/")));
-        found.is_some_and(|found| found.as_str().map_or_else(|| found.to_string() == *wanted, |text| text == wanted))
+        found.is_some_and(|found| match found {
+            Value::String(text) => text == wanted,
+            other => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *other),
+        })
     };
     if !args.filters.iter().all(is_kept) {
         return None;
@@ -128,10 +132,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn decode(&mut self, value: &[u8]) -> Value {
-        if let Some(([0, id @ ..], datum)) = value.split_first_chunk::<5>() {
-            if let Some(decoded) = self.decode_avro(u32::from_be_bytes(*id), datum) {
-                return decoded;
-            }
+        if let Some(([0, id @ ..], datum)) = value.split_first_chunk::<5>()
+            && let Some(decoded) = self.decode_avro(u32::from_be_bytes(*id), datum)
+        {
+            return decoded;
         }
         serde_json::from_slice(value).unwrap_or_else(|_| match std::str::from_utf8(value) {
             Ok(text) => Value::String(text.to_owned()),

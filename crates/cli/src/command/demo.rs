@@ -114,11 +114,10 @@ fn drive(session: &Session, args: &DemoArgs, running: &Running, stop: &Stop) -> 
     let accounts: Vec<GeneratedRecord> = generator::accounts(CUSTOMERS).collect();
     let total = accounts.len() as u64;
     let mut progress = Progress::new("accounts", total);
-    let opened = |session: &Session| Ok::<_, Failure>(ended_on(session, ACCOUNTS_TOPIC)?);
     let written = write_missing(session, ACCOUNTS_TOPIC, accounts.into_iter(), stop, |_| Ok(()))?;
     if !written
         || !wait(session, running, stop, |session| {
-            let done = opened(session)?;
+            let done = ended_on(session, ACCOUNTS_TOPIC)?;
             progress.set(done);
             Ok(done >= total)
         })?

@@ -25,7 +25,8 @@ fn all_codes() -> Vec<(&'static str, &'static CodeSpec)> {
     let of_engine = [&tidemill_core::reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN];
     let of_processors =
         CATALOG.processors.iter().flat_map(|processor| processor.codes.iter().map(|code| (processor.name, code)));
-    of_engine.into_iter().map(|code| ("engine", code)).chain(of_processors).collect()
+    let of_sinks = tidemill_connectors::CODES.iter().map(|code| ("sinks", *code));
+    of_engine.into_iter().map(|code| ("engine", code)).chain(of_processors).chain(of_sinks).collect()
 }
 
 fn explain_code(global: &Global, name: &str) -> Result<Exit, Failure> {

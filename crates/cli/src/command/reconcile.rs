@@ -41,8 +41,13 @@ pub(super) fn print(result: &Reconciliation) -> Result<(), Failure> {
 
 fn print_path(path: &Path) -> Result<(), Failure> {
     output::line(&format!("{}: {} in", path.topic, count(path.records_in)))?;
-    let figures =
-        [("posted", path.posted), ("applied", path.applied), ("duplicate", path.duplicate), ("parked", path.parked)];
+    let figures = [
+        ("posted", path.posted),
+        ("applied", path.applied),
+        ("passed on", path.passed),
+        ("duplicate", path.duplicate),
+        ("parked", path.parked),
+    ];
     for (name, figure) in figures.into_iter().filter(|(_, figure)| *figure > 0) {
         output::line(&format!("  {:<40} {:>12}", name, count(figure)))?;
     }

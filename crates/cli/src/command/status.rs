@@ -67,8 +67,18 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// Whether nothing waits anywhere: every input is processed and every sink has written it.
+///
+/// Partitions are asked one after another, and a record may move from one that is still to be asked to one that has been.
+/// Two equal answers in a row say that nothing moved in between.
 pub(super) fn is_idle(session: &Session) -> Result<bool, Failure> {
-    if inputs(session)?.iter().any(|row| row.lag_records > 0) {
+    let before = inputs(session)?;
+    if before.iter().any(|row| row.lag_records > 0) {
+        return Ok(false);
+    }
+    let has_moved = |(before, after): (&InputStatus, &InputStatus)| {
+        before.next_offset != after.next_offset || after.lag_records > 0
+    };
+    if before.iter().zip(&inputs(session)?).any(has_moved) {
         return Ok(false);
     }
     Ok(sinks(session)?.iter().all(|sink| sink.lag_offsets == Some(0)))

@@ -151,6 +151,9 @@ impl Settings {
         config.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "262144");
         // Per partition, and a worker reads some thirty: at the defaults a backlog fills a gigabyte of memory.
         config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "8192");
+        // How large a record may be is for the topic to say. The client's own limit of 1 MB would refuse the dead letter of a
+        // record that the broker has taken.
+        config.set("message.max.bytes", "100000000");
         // The first offsets of a transaction meet the end of the one before; they are tried again after this.
         config.set("retry.backoff.ms", "5");
         for (name, value) in &self.properties {

@@ -20,11 +20,14 @@ pub struct TaskState {
     /// What the open transaction has changed. `None` deletes.
     overlay: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// What each change since the mark replaced in the overlay, oldest first.
-    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    undo: Vec<(Vec<u8>, Replaced)>,
     overlay_bytes: usize,
     full_key: Vec<u8>,
     fetched: Option<Vec<u8>>,
 }
+
+/// What the overlay held under a key before: `None` when nothing, `Some(None)` when a deletion.
+type Replaced = Option<Option<Vec<u8>>>;
 
 impl std::fmt::Debug for TaskState {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

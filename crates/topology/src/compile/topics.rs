@@ -19,6 +19,9 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 const DEAD_LETTER_RETENTION_DAYS: u64 = 30;
 /// Kafka's own default for the largest record batch.
 const RECORD_BYTES_MAX: u64 = 1_048_588;
+/// Upstream systems send what they send: a value that is far too large shall get a coded answer and not stick with its
+/// producer.
+const INGEST_RECORD_BYTES_MAX: u64 = 12 << 20;
 /// Room for the headers that a dead letter gets.
 const DEAD_LETTER_HEADER_BYTES_MAX: u64 = 65_536;
 /// A store that was offline for longer is rebuilt from the beginning of the log.
@@ -232,6 +235,9 @@ fn topic(name: &str, usage: &Use, config: &RawTopic, kinds: &Kinds<'_>, reads: &
     if cleanup == Cleanup::Delete {
         let retention_ms = config.retention_days.map_or("-1".to_owned(), |days| (days * DAY_MS).to_string());
         settings.insert("retention.ms".to_owned(), retention_ms);
+    }
+    if role == Role::Ingest {
+        settings.entry("max.message.bytes".to_owned()).or_insert_with(|| INGEST_RECORD_BYTES_MAX.to_string());
     }
     Topic {
         name: name.to_owned(),

@@ -13,14 +13,8 @@ use tidemill_testkit::{Driver, rows};
 
 use super::SPEC;
 use super::accounts::{ACCOUNTS, Account};
-use super::outcomes::{ACCOUNT_REQUEST_OUTCOMES, PAYMENT_OUTCOMES, SWEEP};
+use super::outcomes::PAYMENT_OUTCOMES;
 use crate::{charge_fee, profile_payer, score_fraud};
-
-#[test]
-fn the_spec_names_its_stores() {
-    let named: Vec<&str> = SPEC.stores.iter().map(|store| store.name).collect();
-    assert_eq!(named, [ACCOUNTS.name(), PAYMENT_OUTCOMES.name(), SWEEP.name(), ACCOUNT_REQUEST_OUTCOMES.name()]);
-}
 
 #[test]
 fn settings_are_checked() {

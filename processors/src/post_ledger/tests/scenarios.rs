@@ -31,7 +31,7 @@ fn a_transfer_from_both_sides() {
          total in_transit                 -> 40.00
          balance b                        -> 0.00
          deliver
-         entries a                        -> debit -40.00 = -40.00 (in_transit), fee -0.40 = -40.40 (fees)
+         entries a                        -> debit -40.00 = -40.00 (in_transit), fee -0.40 = -40.40 (fees, standard@1)
          entries b                        -> credit 40.00 = 40.00 (in_transit)
          total in_transit                 -> 0.00
          total fees                       -> 0.40
@@ -181,7 +181,7 @@ fn refused_credits_come_back_with_their_fee() {
         "open a limit 100.00
          pay p1 a nobody 10.00 fee 0.10
          deliver
-         entries a -> debit -10.00 = -10.00 (in_transit), fee -0.10 = -10.10 (fees), return 10.00 = -0.10 (in_transit), fee 0.10 = 0.00 (fees)
+         entries a -> debit -10.00 = -10.00 (in_transit), fee -0.10 = -10.10 (fees, standard@1), return 10.00 = -0.10 (in_transit), fee 0.10 = 0.00 (fees, standard@1)
          # A resend learns of the first outcome, and of what came after it.
          pay p1 a nobody 10.00            -> duplicate
          status p1 -> outcome ACSC ok fee 0.10, update RJCT credit_account_not_found fee 0.00 returned: credit_account_not_found, repeat ACSC ok fee 0.10 returned: credit_account_not_found",

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use tidemill_core::money::decimal;
 use tidemill_core::partition::partition_of;
 use tidemill_core::processor::{MovesMoney, Signature};
-use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Meta, Outcome, Processor, ProcessorSpec, Reject};
+use tidemill_core::{
+    AnyEvent, Context, Currency, Event, EventTime, Flow, Meta, Outcome, Processor, ProcessorSpec, Reject,
+};
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{
@@ -243,7 +245,7 @@ impl World {
         &mut self.tasks[partition_of(account.as_bytes(), TASKS) as usize]
     }
 
-    /// `debit -60.00 = -60.00 (in_transit), fee -0.40 = -60.40 (fees)`
+    /// `debit -60.00 = -60.00 (in_transit), fee -0.40 = -60.40 (fees, standard@1)`
     pub(super) fn entries_text(&self, account: &str) -> String {
         let mut text = String::new();
         for entry in self.entries.get(account).into_iter().flatten() {
@@ -252,7 +254,8 @@ impl World {
             let contra = entry.contra_account_id.split('.').next().unwrap_or_default();
             let amount = money(entry.amount_minor, &entry.currency);
             let after = money(entry.balance_after_minor, &entry.currency);
-            write!(text, "{separator}{kind} {amount} = {after} ({contra})").expect("strings take all");
+            let schedule = entry.fee_schedule.as_ref().map(|schedule| format!(", {schedule}")).unwrap_or_default();
+            write!(text, "{separator}{kind} {amount} = {after} ({contra}{schedule})").expect("strings take all");
         }
         text
     }

@@ -96,6 +96,7 @@ CREATE TABLE ledger_entries (
     balance_after_minor numeric(38, 0) NOT NULL,
     contra_account_id   text NOT NULL,
     leg_no              integer NOT NULL,
+    fee_schedule        text,
     event_time          timestamptz NOT NULL,
     record_id           text NOT NULL,
     source_topic        text NOT NULL,
@@ -117,6 +118,7 @@ COMMENT ON COLUMN ledger_entries.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN ledger_entries.balance_after_minor IS 'Posted balance of the account after this line, in minor units.';
 COMMENT ON COLUMN ledger_entries.contra_account_id IS 'Internal account that carries the other side.';
 COMMENT ON COLUMN ledger_entries.leg_no IS '1 the payer''s side, 2 the payee''s, 3 a return.';
+COMMENT ON COLUMN ledger_entries.fee_schedule IS 'Name and version of the schedule that set the price, on a fee.';
 COMMENT ON COLUMN ledger_entries.event_time IS 'When the payment was created, as its sender says.';
 COMMENT ON COLUMN ledger_entries.record_id IS 'Identifier of the entry record.';
 COMMENT ON COLUMN ledger_entries.source_topic IS 'Topic of the entry record.';
@@ -259,7 +261,7 @@ CREATE TABLE notifications (
 CREATE INDEX notifications_by_customer ON notifications (customer, event_time);
 CREATE INDEX notifications_by_payment_id ON notifications (payment_id);
 COMMENT ON TABLE notifications IS 'Every message to a customer, one row per message and channel.';
-COMMENT ON COLUMN notifications.notification_id IS 'Identifier of the message; the same event and channel give the same one.';
+COMMENT ON COLUMN notifications.notification_id IS 'Identifier of the message; the same payment, category and channel give the same one.';
 COMMENT ON COLUMN notifications.customer IS 'Customer it is for.';
 COMMENT ON COLUMN notifications.channel IS 'email, sms, push or webhook.';
 COMMENT ON COLUMN notifications.category IS 'payment_posted, payment_rejected or payment_returned.';

@@ -60,6 +60,7 @@ CREATE TABLE ledger_entries (
     balance_after_minor INTEGER NOT NULL,
     contra_account_id   TEXT NOT NULL,
     leg_no              INTEGER NOT NULL,
+    fee_schedule        TEXT,
     event_time          TEXT NOT NULL,
     record_id           TEXT NOT NULL,
     source_topic        TEXT NOT NULL,

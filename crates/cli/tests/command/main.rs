@@ -1,0 +1,12 @@
+//! The `tidemill` command as a person or a script runs it: the built program, its output and its exit codes.
+
+mod codes;
+mod dead_letters;
+mod demo;
+mod docs;
+mod exit_codes;
+mod kafka;
+mod records;
+mod sql;
+mod tidemill;
+mod topology;

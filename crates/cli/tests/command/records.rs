@@ -1,0 +1,129 @@
+//! `generate`, `produce` and `consume`.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::tidemill::Tidemill;
+
+const PAYMENTS: &str = "payments.requested.v1";
+const CSV: &str = "ID,CUSTOMER,TERMINAL,AT,AMOUNT
+1,7,12,2018-04-01 00:00:31,57.16
+2,7,13,2018-04-01 00:02:10,81.51
+3,8,12,2018-04-01 00:07:56,146.00
+";
+const CSV_MAP: [&str; 18] = [
+    "--csv",
+    "--key",
+    "debit_account",
+    "--map",
+    "id=t-{ID}",
+    "--map",
+    "source=csv",
+    "--map",
+    "debit_account=c-{CUSTOMER}",
+    "--map",
+    "merchant.id=m-{TERMINAL}",
+    "--map",
+    "created_at={AT|iso}",
+    "--map",
+    "amount={AMOUNT}",
+    "--map",
+    "currency=EUR",
+    "--json",
+];
+
+fn values(records: &[Value]) -> Vec<String> {
+    let mut values: Vec<String> = records.iter().map(|record| record["value"].to_string()).collect();
+    values.sort();
+    values
+}
+
+fn produce_csv(tidemill: &Tidemill, file: &str) -> crate::tidemill::Ended {
+    let args: Vec<&str> = ["produce", PAYMENTS, "--file", file].into_iter().chain(CSV_MAP).collect();
+    tidemill.run_all(&args)
+}
+
+#[test]
+fn the_same_seed_generates_the_same_bytes() {
+    let tidemill = Tidemill::new();
+    let generate = |seed: &str| tidemill.run_all(&["generate", "-n", "500", "--accounts", "50", "--seed", seed]).text();
+    assert_eq!(generate("7"), generate("7"));
+    assert_ne!(generate("7"), generate("8"));
+    assert_eq!(tidemill.run("generate accounts --accounts 50").text().lines().count(), 55);
+}
+
+#[test]
+fn what_was_produced_is_consumed_and_filtered() {
+    let tidemill = Tidemill::new();
+    let line = |id: u32, account: &str, country: &str| {
+        json!({"id": format!("p-{id}"), "debit_account": account, "amount": "1.00",
+            "created_at": "2026-01-05T08:00:00Z", "merchant": {"id": "m", "country": country}, "customer": "c-1"})
+    };
+    let lines = [line(1, "a", "DE"), line(2, "b", "DE"), line(3, "a", "FR"), line(4, "a", "DE")];
+    let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let produced = tidemill.feed(&format!("produce {PAYMENTS} --json"), input.as_bytes()).json();
+    assert_eq!([&produced["records"], &produced["skipped"]], [&json!(4), &json!(0)]);
+
+    let consume = |more: &str| tidemill.run(&format!("consume {PAYMENTS} {more}")).json_lines();
+    let all = consume("--unmask");
+    let mut sent: Vec<String> = lines.iter().map(Value::to_string).collect();
+    sent.sort();
+    assert_eq!(values(&all), sent);
+    assert!(all.iter().all(|record| record["timestamp"] == "2026-01-05T08:00:00Z"), "{all:#?}");
+    let cases = [
+        ("--key a", 3),
+        ("--key a --where merchant.country=DE", 2),
+        ("--where id=p-2", 1),
+        ("--where id=p-2 --where merchant.country=FR", 0),
+        ("--limit 3", 3),
+        ("-n 1 --key b", 1),
+        ("--key a --offset 1", 2),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(consume(filter).len(), expected, "{filter}");
+    }
+    let by_partition: usize = (0..4).map(|number| consume(&format!("--partition {number}")).len()).sum();
+    assert_eq!(by_partition, 4);
+    assert!(consume("--limit 1").iter().all(|record| record["value"]["customer"] == "***"));
+}
+
+#[test]
+fn csv_is_read_by_a_map_of_columns_packed_or_not() {
+    let tidemill = Tidemill::new();
+    tidemill.write("payments.csv", CSV);
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(CSV.as_bytes()).expect("packs");
+    tidemill.write("payments.csv.gz", packed.finish().expect("packs"));
+    for file in ["payments.csv", "payments.csv.gz"] {
+        assert_eq!(produce_csv(&tidemill, file).json()["records"], 3, "{file}");
+    }
+    let records = tidemill.run(&format!("consume {PAYMENTS} --where id=t-3")).json_lines();
+    let expected = json!({
+        "id": "t-3", "source": "csv", "debit_account": "c-8", "merchant": {"id": "m-12"},
+        "created_at": "2018-04-01T00:07:56Z", "amount": "146.00", "currency": "EUR",
+    });
+    assert_eq!(values(&records), [expected.to_string(), expected.to_string()]);
+    assert!(records.iter().all(|record| record["key"] == "c-8"), "{records:#?}");
+    assert_eq!(tidemill.run(&format!("consume {PAYMENTS}")).json_lines().len(), 6);
+}
+
+#[test]
+fn a_line_that_is_no_record_is_skipped_and_said() {
+    let tidemill = Tidemill::new();
+    tidemill.write("payments.csv", format!("{CSV}4,9\n5,9,14,2018-04-01 00:09:00,3.00\n"));
+    let produced = produce_csv(&tidemill, "payments.csv");
+    assert_eq!(produced.code, Some(3), "{produced:#?}");
+    let result = crate::tidemill::parse(&produced.stdout);
+    assert_eq!([&result["records"], &result["skipped"]], [&json!(4), &json!(1)]);
+}
+
+#[test]
+fn distinct_keys_make_one_record_each() {
+    let tidemill = Tidemill::new();
+    tidemill.write("payments.csv", CSV);
+    let args = "produce accounts.requested.v1 --csv --file payments.csv --key account --distinct --json --map account=c-{CUSTOMER}";
+    assert_eq!(tidemill.run(args).json()["records"], 2);
+}

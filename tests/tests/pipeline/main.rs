@@ -1,0 +1,8 @@
+//! The default topology from end to end, with the real processors, codecs and sinks, on the embedded broker.
+
+mod bad_input;
+mod codes_page;
+mod payments;
+mod restart;
+mod topologies;
+mod under_test;
