@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: ## Runs the whole pipeline on the embedded broker; needs Rust and a C compiler, nothing else
+demo: ## Runs the whole pipeline on the embedded broker; needs Rust, a C and a C++ compiler, nothing else
 	cargo build --release --package tidemill
 	$(TARGET)/release/tidemill demo
 

@@ -33,3 +33,19 @@ pub(crate) const KIND_NOT_TAKEN: CodeSpec = CodeSpec {
     summary: "The sink makes nothing of events of this kind.",
     remedy: "Remove the topic from the sink in topology.toml; `tidemill check` names it.",
 };
+
+#[cfg(test)]
+mod tests {
+    use tidemill_core::Settings;
+
+    use super::CONNECTORS;
+
+    #[test]
+    fn every_example_opens_a_sink() {
+        for spec in CONNECTORS {
+            let settings = Settings(spec.example.parse().expect("an example is TOML"));
+            let refused = (spec.open)("example", &settings).err();
+            assert_eq!(refused, None, "{}", spec.name);
+        }
+    }
+}

@@ -20,8 +20,7 @@ pub(crate) const SPEC: SinkSpec = SinkSpec {
     name: "postgres",
     summary: "Tables for analysts in Postgres, exactly once.",
     consumes: CONSUMES,
-    example: r#"type = "postgres"
-url = "postgres://tidemill:${POSTGRES_PASSWORD}@localhost:5432/tidemill"
+    example: r#"url = "postgres://tidemill:${POSTGRES_PASSWORD}@localhost:5432/tidemill"
 "#,
     open,
 };

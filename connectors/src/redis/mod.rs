@@ -22,8 +22,7 @@ pub(crate) const SPEC: SinkSpec = SinkSpec {
     name: "redis",
     summary: "The balance of each account as a hash in Redis.",
     consumes: &[AccountBalance::KIND],
-    example: r#"type = "redis"
-url = "redis://localhost:6379"
+    example: r#"url = "redis://localhost:6379"
 key_prefix = "payments:"
 "#,
     open,

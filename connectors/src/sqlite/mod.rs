@@ -17,8 +17,7 @@ pub(crate) const SPEC: SinkSpec = SinkSpec {
     name: "sqlite",
     summary: "The tables of the Postgres sink in one SQLite file, exactly once.",
     consumes: CONSUMES,
-    example: r#"type = "sqlite"
-path = "read-models.db"
+    example: r#"path = "read-models.db"
 "#,
     open,
 };

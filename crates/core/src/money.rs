@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    /// The table of Rounding in `docs/reference/money.md`.
+    /// Every mode on the values where two of them differ.
     #[test]
     fn rounds_by_direction() {
         use Rounding::*;

@@ -54,7 +54,7 @@ codes! {
     SESSION_TIMEOUT = "TM0306" Warning "The session timeout is outside what suits a broker and an operator." "Keep it between 6,000 ms, below which brokers refuse by default, and 45,000 ms, above which take-over from a dead worker is slow.";
     TASK_COUNTS = "TM0307" Error "Units with different numbers of tasks read the same topic." "Task p reads partition p, so all readers of a topic have as many tasks as it has partitions.";
 
-    PROCESSOR_UNKNOWN = "TM0401" Error "A chain names a processor that does not exist." "Take one of the processors; `tidemill explain` lists them.";
+    PROCESSOR_UNKNOWN = "TM0401" Error "A chain names a processor that does not exist." "Take one of the processors; `tidemill dev catalog` lists them.";
     SETTINGS_REFUSED = "TM0402" Error "A processor refuses its settings." "Mend the setting that is named.";
     SETTINGS_UNUSED = "TM0403" Error "There are settings for a processor that no chain of the stage uses." "Put the processor into a chain or remove its settings.";
     PORT_UNCONNECTED = "TM0404" Error "A processor's port leads to no topic." "Name a topic for it under `[stage.ports]`: nothing that a processor writes is dropped.";
