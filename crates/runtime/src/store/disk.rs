@@ -194,9 +194,12 @@ fn guarded<T>(path: &str, act: impl FnOnce() -> fjall::Result<T>) -> Result<T, S
             Err(StoreError::Unavailable { path: path.to_owned(), message })
         }
         Ok(Err(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)))) => match error.kind() {
-            ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::NotFound => {
-                Err(damaged(path, &error.to_string()))
-            }
+            // A file that is there already is what a process left that was killed while it made the database.
+            ErrorKind::AlreadyExists
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::InvalidData
+            | ErrorKind::InvalidInput
+            | ErrorKind::NotFound => Err(damaged(path, &error.to_string())),
             _ => Err(unavailable(path, &error)),
         },
         Ok(Err(error)) => Err(damaged(path, &error.to_string())),

@@ -147,10 +147,18 @@ impl Worker {
         Ok(())
     }
 
-    /// On a planned stop: commit, release, leave.
+    /// On a planned stop: commit, release, leave. Where the broker refuses that, nothing is lost: what is not committed
+    /// is done again by the next owner, which settles a slot that did not release its tasks.
     pub(super) fn leave(mut self) -> Result<(), WorkerError> {
         let numbers: Vec<u32> = self.tasks.keys().chain(self.starting.keys()).copied().collect();
-        self.release(&numbers)
+        match self.release(&numbers) {
+            Err(WorkerError::Broker(error)) => {
+                tracing::warn!(code = "tasks_not_released", slot = self.slot, %error, "left without releasing the tasks");
+                self.output.transaction.abort(error);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// The group's offsets are a mirror for people's tools. Where they differ from the state log, the log is right, and

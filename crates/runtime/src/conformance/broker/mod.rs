@@ -6,7 +6,6 @@ mod records;
 mod topics;
 mod transactions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,9 +86,14 @@ impl Environment {
 
     /// Creates a topic and waits until it is known.
     fn topic(&self, name: &str, partitions: u32) -> String {
+        self.topic_with(name, partitions, &[])
+    }
+
+    fn topic_with(&self, name: &str, partitions: u32, config: &[(&str, &str)]) -> String {
         let name = self.name(name);
         // The records of the suite are dated long ago, and retention goes by their date.
-        let config = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+        let config = config.iter().chain(&[("retention.ms", "-1")]);
+        let config = config.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let topic = NewTopic { name: name.clone(), partitions, replication: 1, config };
         self.broker().create_topic(&topic).expect("the topic is new");
         self.await_topic(&name, Some(partitions));

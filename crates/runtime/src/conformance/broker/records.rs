@@ -1,6 +1,9 @@
 //! Single records: order, every part of them, and reading from anywhere.
 
+use std::iter::successors;
+
 use super::{Environment, POLL, Seen, kind, poll, send, value_text};
+
 use crate::broker::{BrokerErrorKind, Isolation, Outgoing, Producer, RecordBatch, Result, TopicPartition, Watermarks};
 
 type Header<'a> = (&'a str, Option<&'a [u8]>);
@@ -82,9 +85,13 @@ pub(super) fn carries_large_records(environment: &Environment) {
 }
 
 pub(super) fn refuses_a_record_that_is_too_large(environment: &Environment) {
-    let partition = TopicPartition::new(environment.topic("large", 1), 0);
+    let topic = environment.topic_with("large", 1, &[("max.message.bytes", "1000000")]);
+    let partition = TopicPartition::new(topic, 0);
     let mut producer = environment.idempotent();
-    let sent = send_sized(producer.as_mut(), &partition, &vec![1; 2_000_000]);
+    // Without a pattern: a broker may count the bytes after compression.
+    let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let value: Vec<u8> = successors(Some(1), next).map(|state: u64| (state >> 56) as u8).take(2_000_000).collect();
+    let sent = send_sized(producer.as_mut(), &partition, &value);
     let sent = sent.and_then(|()| producer.flush(environment.deadline()));
     assert_eq!(kind(sent), Some(BrokerErrorKind::RecordRefused));
     environment.write(&partition, &["after"]);
