@@ -32,6 +32,8 @@ pub(crate) struct StartTask {
     /// After this long behind somebody else's transaction the wait is reported, and again after each further period.
     pub(crate) patience: Duration,
     pub(crate) transaction_timeout: Duration,
+    /// Wait before the start: not zero when the one before has failed.
+    pub(crate) delay: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,7 @@ pub enum StartError {
 
 impl StartTask {
     pub(crate) fn run(&self) -> Result<Task, StartError> {
+        self.clock.sleep(self.delay);
         let number = self.state_log.partition;
         let mut store = self.open_store()?;
         // Offsets up to here may hold transactions that are still open; the log is caught up when all of it can be read.

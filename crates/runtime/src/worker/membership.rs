@@ -10,6 +10,8 @@ use crate::worker::{Starting, Worker, WorkerError};
 
 /// A start that waits for somebody else's transaction longer than this is reported.
 const START_PATIENCE: Duration = Duration::from_secs(15);
+/// Wait before a start that failed is tried again. The other tasks go on meanwhile.
+const START_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 impl Worker {
     pub(super) fn poll_membership(&mut self) -> Result<(), WorkerError> {
@@ -50,6 +52,10 @@ impl Worker {
 
     /// Starts the task in the background: a restore may take long, and may have to wait for somebody else.
     pub(super) fn start(&mut self, number: u32) {
+        self.start_after(Duration::ZERO, number);
+    }
+
+    fn start_after(&mut self, delay: Duration, number: u32) {
         let pipeline = &self.shared.topology.pipeline;
         let start = StartTask {
             broker: self.shared.broker.clone(),
@@ -62,6 +68,7 @@ impl Worker {
             topics: self.program.inputs.iter().map(|input| input.topic.clone()).collect(),
             patience: START_PATIENCE,
             transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
+            delay,
         };
         let (done, task) = channel();
         std::thread::spawn(move || {
@@ -98,8 +105,7 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::warn!(code = "task_start_failed", task = number, %error, "starting the task again");
-                    self.shared.clock.sleep(Duration::from_millis(100));
-                    self.start(number);
+                    self.start_after(START_RETRY_WAIT, number);
                 }
             }
         }
