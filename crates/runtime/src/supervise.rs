@@ -92,13 +92,14 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
     let is_wanted = |unit: &&Unit| options.units.is_empty() || options.units.contains(&unit.name);
     for unit in topology.units.iter().filter(is_wanted) {
         let unit = Arc::new(unit.clone());
-        for number in 0..options.workers {
-            let slot = slot_name(&topology.pipeline.name, &unit.name, &options.instance, number);
+        let slot_of = |number| slot_name(&topology.pipeline.name, &unit.name, &options.instance, number);
+        let siblings: Arc<[String]> = (0..options.workers).map(slot_of).collect();
+        for slot in siblings.iter().cloned() {
             let health = Arc::new(WorkerHealth::default());
-            let (shared, unit) = (Arc::clone(shared), Arc::clone(&unit));
+            let (shared, unit, siblings) = (Arc::clone(shared), Arc::clone(&unit), Arc::clone(&siblings));
             running.health.workers.push((slot.clone(), Arc::clone(&health)));
             running.spawn(slot.clone(), &report, move |stop| {
-                Worker::new(shared, unit, slot.clone(), health)
+                Worker::new(shared, unit, slot.clone(), siblings, health)
                     .and_then(|worker| worker.run(stop))
                     .map_err(|error| RunError::Worker { slot, error })
             })?;

@@ -26,6 +26,8 @@ pub(crate) struct StartTask {
     /// Cluster, pipeline, unit and task: whose store this is.
     pub(crate) identity: String,
     pub(crate) slot: String,
+    /// The other slots of this process. They are alive and settle themselves when they open their producers.
+    pub(crate) siblings: Arc<[String]>,
     pub(crate) state_log: TopicPartition,
     /// Input topics of the unit.
     pub(crate) topics: Vec<Arc<str>>,
@@ -55,7 +57,8 @@ impl StartTask {
         let end = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?.high;
         let readable = self.catch_up(store.as_mut())?;
         let owner = Checkpoint::of_store(store.as_ref())?.owner;
-        if !owner.is_empty() && owner != RELEASED && owner != self.slot {
+        let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
+        if is_gone {
             self.settle(&owner)?;
         }
         if readable < end {

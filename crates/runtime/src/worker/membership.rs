@@ -64,6 +64,7 @@ impl Worker {
             directory: self.shared.state_dir.join(&self.unit.name).join(number.to_string()),
             identity: format!("{}/{}/{number}", pipeline.name, self.unit.name),
             slot: self.slot.clone(),
+            siblings: self.siblings.clone(),
             state_log: TopicPartition::new(self.state_topic.clone(), number),
             topics: self.program.inputs.iter().map(|input| input.topic.clone()).collect(),
             patience: START_PATIENCE,

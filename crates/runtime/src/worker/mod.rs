@@ -78,6 +78,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     unit: Arc<Unit>,
     slot: String,
+    siblings: Arc<[String]>,
     state_topic: Arc<str>,
     health: Arc<WorkerHealth>,
     program: Program,
@@ -99,11 +100,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// `slot` is the worker's stable name: its transactional id and its group instance id.
+    /// `slot` is the worker's stable name: its transactional id and its group instance id. `siblings` are the slots of
+    /// this process, its own among them or not.
     pub fn new(
         shared: Arc<Shared>,
         unit: Arc<Unit>,
         slot: String,
+        siblings: Arc<[String]>,
         health: Arc<WorkerHealth>,
     ) -> Result<Self, WorkerError> {
         let pipeline = &shared.topology.pipeline;
@@ -140,6 +143,7 @@ impl Worker {
             shared,
             unit,
             slot,
+            siblings,
             health,
         };
         worker.load_references()?;
