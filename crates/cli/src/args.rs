@@ -150,7 +150,7 @@ pub(crate) struct ProduceArgs {
     #[arg(long)]
     pub(crate) distinct: bool,
     /// Records per second; as fast as possible when absent.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: Option<u64>,
     /// Stops after this many records.
     #[arg(long)]
@@ -197,7 +197,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = key_value)]
     pub(crate) filters: Vec<(String, String)>,
     /// Stops after this many records.
-    #[arg(long, short = 'n')]
+    #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// Waits for new records at the end instead of stopping.
     #[arg(long)]
@@ -266,7 +266,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value = "data/demo")]
     pub(crate) dir: PathBuf,
     /// Worker threads.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: u32,
 }
 

@@ -98,6 +98,7 @@ fn prepare_folder(dir: &Path, run: &DemoRun) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Refused, message).hint("Name another folder with `--dir`."));
     }
     if found.is_some() {
+        eprintln!("starting anew in {}: the demo there is finished, or was made with other arguments", dir.display());
         fs::remove_dir_all(dir)?;
     }
     fs::create_dir_all(dir)?;

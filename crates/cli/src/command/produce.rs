@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value};
 use tidemill_core::{EventTime, partition};
-use tidemill_runtime::broker::{Broker, Outgoing, Producer, ProducerOptions};
+use tidemill_runtime::broker::{Broker, BrokerError, BrokerErrorKind, Outgoing, Producer, ProducerOptions};
 
 use crate::args::{Global, ProduceArgs};
 use crate::exit::{Exit, Failure};
@@ -27,8 +27,15 @@ struct Line {
     timestamp_ms: Option<i64>,
 }
 
-/// Where records come from. `Err` is a line that cannot be made into a record.
-type Lines<'a> = Box<dyn Iterator<Item = Result<Line, String>> + 'a>;
+/// Why a line gives no record.
+enum LineError {
+    /// This line cannot be made into a record; the next one may.
+    Unusable(String),
+    /// The input cannot be read any further.
+    Unreadable(String),
+}
+
+type Lines<'a> = Box<dyn Iterator<Item = Result<Line, LineError>> + 'a>;
 
 pub(super) fn run(global: &Global, args: &ProduceArgs) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Write)?;
@@ -41,23 +48,38 @@ pub(super) fn run(global: &Global, args: &ProduceArgs) -> Result<Exit, Failure> 
     let started_at = Instant::now();
     let mut seen = HashSet::new();
     let (mut done, mut skipped) = (0_u64, 0_u64);
-    for line in lines(args)? {
+    for (number, line) in (1_u64..).zip(lines(args)?) {
         if stop.is_set() || args.limit.is_some_and(|limit| done >= limit) {
             break;
         }
         let line = match line {
             Ok(line) => line,
-            Err(message) => {
+            Err(LineError::Unusable(message)) => {
                 skipped += 1;
-                tracing::warn!(message, "line skipped");
+                tracing::warn!(line = number, message, "line skipped");
                 continue;
+            }
+            Err(LineError::Unreadable(message)) => {
+                target.flush()?;
+                let message = format!("the input cannot be read after line {}: {message}", number - 1);
+                return Err(
+                    Failure::new(Exit::Partial, message).hint(format!("{done} records were written before it."))
+                );
             }
         };
         if args.distinct && !line.key.as_ref().is_some_and(|key| seen.insert(key.clone())) {
             continue;
         }
         let now_ms = session.clock.unix_ms();
-        target.send(line.key.as_deref().map(str::as_bytes), &line.value, line.timestamp_ms.unwrap_or(now_ms))?;
+        let timestamp_ms = line.timestamp_ms.unwrap_or(now_ms);
+        match target.send(line.key.as_deref().map(str::as_bytes), &line.value, timestamp_ms) {
+            Err(error) if error.kind == BrokerErrorKind::RecordRefused => {
+                skipped += 1;
+                tracing::warn!(line = number, %error, "line skipped");
+                continue;
+            }
+            sent => sent?,
+        }
         done += 1;
         if done.is_multiple_of(FLUSH_RECORDS) {
             target.flush()?;
@@ -105,7 +127,7 @@ impl Target {
         Ok(Self { producer, topic: topic.to_owned(), partitions: info.partitions, without_key: 0 })
     }
 
-    pub(super) fn send(&mut self, key: Option<&[u8]>, value: &[u8], timestamp_ms: i64) -> Result<(), Failure> {
+    pub(super) fn send(&mut self, key: Option<&[u8]>, value: &[u8], timestamp_ms: i64) -> Result<(), BrokerError> {
         let partition = match key {
             Some(key) => partition::partition_of(key, self.partitions),
             None => {
@@ -113,14 +135,14 @@ impl Target {
                 self.without_key
             }
         };
-        Ok(self.producer.send(&Outgoing {
+        self.producer.send(&Outgoing {
             topic: &self.topic,
             partition,
             timestamp_ms,
             key,
             value: Some(value),
             headers: &[],
-        })?)
+        })
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
@@ -153,7 +175,7 @@ fn lines(args: &ProduceArgs) -> Result<Lines<'_>, Failure> {
 fn json_lines(args: &ProduceArgs, input: Box<dyn Read>) -> Lines<'_> {
     let lines = BufReader::with_capacity(1 << 20, input).split(b'\n');
     Box::new(lines.map(|line| {
-        let value = line.map_err(|error| error.to_string())?;
+        let value = line.map_err(|error| LineError::Unreadable(error.to_string()))?;
         let parsed: Option<Map<String, Value>> = serde_json::from_slice(&value).ok();
         let field = |name: &str| parsed.as_ref().and_then(|parsed| parsed.get(name)).and_then(Value::as_str);
         let timestamp_ms = field(&args.time).and_then(EventTime::parse).map(EventTime::millis);
@@ -173,7 +195,10 @@ fn csv_lines(args: &ProduceArgs, input: Box<dyn Read>) -> Result<Lines<'_>, Fail
         args.map.iter().map(parse).collect::<Result<_, Failure>>()?
     };
     Ok(Box::new(reader.into_records().map(move |row| {
-        let row = row.map_err(|error| error.to_string())?;
+        let row = row.map_err(|error| match error.is_io_error() {
+            true => LineError::Unreadable(error.to_string()),
+            false => LineError::Unusable(error.to_string()),
+        })?;
         let mut record = Map::new();
         for (path, template) in &fields {
             insert(&mut record, path, template.fill(&row));
@@ -181,7 +206,7 @@ fn csv_lines(args: &ProduceArgs, input: Box<dyn Read>) -> Result<Lines<'_>, Fail
         let text = |name: &str| record.get(name).and_then(Value::as_str);
         let timestamp_ms = text(&args.time).and_then(EventTime::parse).map(EventTime::millis);
         let key = text(&args.key).map(ToOwned::to_owned);
-        let value = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
+        let value = serde_json::to_vec(&record).map_err(|error| LineError::Unusable(error.to_string()))?;
         Ok(Line { key, value, timestamp_ms })
     })))
 }

@@ -154,7 +154,7 @@ impl Worker {
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), WorkerError> {
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.step() {
-                self.recover(error)?;
+                self.recover_fully(error)?;
             }
             self.report();
         }

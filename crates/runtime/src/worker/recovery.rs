@@ -98,8 +98,18 @@ impl Worker {
         Ok(())
     }
 
-    /// Brings the worker back to a state in which [`Worker::step`] can be called, or says why that cannot be.
-    pub(super) fn recover(&mut self, error: WorkerError) -> Result<(), WorkerError> {
+    /// Brings the worker back to a state in which [`Worker::step`] can be called, or says why that cannot be. What goes
+    /// wrong on the way is recovered from in turn, until there have been too many failures in a row.
+    pub(super) fn recover_fully(&mut self, mut error: WorkerError) -> Result<(), WorkerError> {
+        loop {
+            match self.recover(error) {
+                Err(WorkerError::Broker(next)) if next.kind != BrokerErrorKind::Misconfigured => error = next.into(),
+                result => return result,
+            }
+        }
+    }
+
+    fn recover(&mut self, error: WorkerError) -> Result<(), WorkerError> {
         self.count_failure(&error)?;
         match error {
             WorkerError::Broker(error) => match error.kind {
