@@ -244,6 +244,24 @@ fn damage_in_the_middle_is_named() {
     assert_holds(&open(directory.path()), 200);
 }
 
+#[test]
+fn a_reader_does_not_take_damage_for_the_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = open(directory.path());
+    create(&broker, "out", 2);
+    (0..10).for_each(|number| commit(&broker, number).expect("it commits"));
+    drop(broker);
+    let segments = segments(directory.path());
+    let last = segments.last().expect("there is a segment");
+    let mut bytes = fs::read(last).expect("the segment can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(last, &bytes).expect("the segment can be written");
+    let view = EmbeddedBroker::open_read_only(directory.path(), options()).expect("it may be a frame on its way");
+    let error = view.topics().expect_err("it is still so at the second look");
+    assert!(error.message.contains("journal_damaged"), "{error}");
+}
+
 fn assert_damaged(directory: &Path) {
     let opened = EmbeddedBroker::open(directory, options());
     assert!(matches!(opened, Err(OpenError::Damaged { .. })), "{:?}", opened.err());

@@ -70,6 +70,8 @@ pub(crate) struct Journal {
     /// Length of all segments before the last.
     sealed_bytes: u64,
     is_broken: bool,
+    /// For a reader: where the last scan met something that might have been a frame on its way.
+    suspected_at: Option<(usize, u64)>,
 }
 
 impl Journal {
@@ -80,7 +82,15 @@ impl Journal {
         apply: &mut dyn FnMut(Frame, Place) -> Result<(), String>,
     ) -> Result<Self, OpenError> {
         let directory = directory.to_owned();
-        let mut journal = Self { directory, options, segments: Vec::new(), end: 0, sealed_bytes: 0, is_broken: false };
+        let mut journal = Self {
+            directory,
+            options,
+            segments: Vec::new(),
+            end: 0,
+            sealed_bytes: 0,
+            is_broken: false,
+            suspected_at: None,
+        };
         journal.refresh(apply)?;
         journal.check_complete()?;
         if options.access == Access::Write {
@@ -215,7 +225,11 @@ impl Journal {
                 }
                 Decoded::Cut if !is_sealed => break,
                 Decoded::Cut => return Err(damaged(&segment.path, position, "a frame is cut off before the end")),
-                Decoded::Damaged(_) if is_tolerant => break,
+                // What is still so at the next look was not on its way, and must not pass for the end of the journal.
+                Decoded::Damaged(_) if is_tolerant && self.suspected_at != Some((self.segments.len(), position)) => {
+                    self.suspected_at = Some((self.segments.len(), position));
+                    break;
+                }
                 Decoded::Damaged(message) => return Err(damaged(&segment.path, position, message)),
             }
         }
