@@ -24,6 +24,7 @@ pub struct TaskState {
     overlay_bytes: usize,
     full_key: Vec<u8>,
     fetched: Option<Vec<u8>>,
+    is_damaged: bool,
 }
 
 /// What the overlay held under a key before: `None` when nothing, `Some(None)` when a deletion.
@@ -44,6 +45,7 @@ impl TaskState {
             overlay_bytes: 0,
             full_key: Vec::new(),
             fetched: None,
+            is_damaged: false,
         }
     }
 
@@ -62,7 +64,8 @@ impl TaskState {
         let overlay = std::mem::take(&mut self.overlay);
         let changes = overlay.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
         let checkpoint = (super::checkpoint::CHECKPOINT_KEY, Some(checkpoint));
-        self.store.apply(&mut changes.chain(std::iter::once(checkpoint)), next_offset)?;
+        let applied = self.store.apply(&mut changes.chain(std::iter::once(checkpoint)), next_offset);
+        self.note_damage(applied)?;
         self.discard();
         Ok(())
     }
@@ -79,7 +82,18 @@ impl TaskState {
     }
 
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        self.store.sync()
+        let synced = self.store.sync();
+        self.note_damage(synced)
+    }
+
+    /// Whether the store has given an answer that shows that it is not what was written. It must not be opened again.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    fn note_damage<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.is_damaged |= matches!(answer, Err(StoreError::Damaged { .. }));
+        answer
     }
 
     fn write(&mut self, store: &'static str, key: &[u8], value: Option<Vec<u8>>) {
@@ -99,7 +113,13 @@ impl State for TaskState {
         if let Some(value) = self.overlay.get(&self.full_key) {
             return Ok(value.as_deref());
         }
-        self.fetched = self.store.get(&self.full_key).map_err(|error| unavailable(store, &error))?;
+        self.fetched = match self.store.get(&self.full_key) {
+            Ok(value) => value,
+            Err(error) => {
+                self.is_damaged |= matches!(error, StoreError::Damaged { .. });
+                return Err(unavailable(store, &error));
+            }
+        };
         Ok(self.fetched.as_deref())
     }
 
@@ -119,7 +139,8 @@ impl State for TaskState {
         before.push(SEPARATOR + 1);
         let mut pairs = Vec::with_capacity(limit);
         loop {
-            let stored = self.store.scan(&after, &before, limit).map_err(|error| unavailable(store, &error))?;
+            let stored = self.store.scan(&after, &before, limit);
+            let stored = self.note_damage(stored).map_err(|error| unavailable(store, &error))?;
             let is_last = stored.len() < limit;
             // Staged changes count only as far as this piece of the store reaches; behind the last piece all of them do.
             let upper = match stored.last() {
