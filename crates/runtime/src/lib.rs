@@ -19,5 +19,6 @@ pub mod store;
 pub mod supervise;
 pub mod task;
 pub mod telemetry;
+pub mod threads;
 mod transaction;
 pub mod worker;

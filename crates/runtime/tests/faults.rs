@@ -25,6 +25,7 @@ use tidemill_runtime::status;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks};
 use tidemill_runtime::telemetry::Telemetry;
+use tidemill_runtime::threads::SystemThreads;
 use tidemill_runtime::worker::Shared;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
@@ -274,6 +275,7 @@ fn every_record_counts_once_although_transactions_fail() {
         codecs: &CODECS,
         stores: Arc::new(DiskStores::default()),
         clock: Arc::new(SystemClock::default()),
+        threads: Arc::new(SystemThreads),
         telemetry: Telemetry::new("words", "test", "00000000").expect("metric names are unique"),
         state_dir: folder.path().join("state"),
     });

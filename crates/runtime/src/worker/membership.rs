@@ -72,10 +72,14 @@ impl Worker {
             delay,
         };
         let (done, task) = channel();
-        std::thread::spawn(move || {
+        let body = Box::new(move || {
             // The worker may have lost interest meanwhile; then the task is dropped, and its store closed, right here.
             let _unwanted = done.send(start.run());
         });
+        // A start that gets no thread ends without an answer, which its collector reports.
+        if let Err(error) = self.shared.threads.spawn(format!("start-{number}"), body) {
+            tracing::error!(code = "thread_not_started", task = number, %error, "a task cannot be started");
+        }
         self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task });
     }
 

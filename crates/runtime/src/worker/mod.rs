@@ -34,6 +34,7 @@ use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
 use crate::task::restore::StartError;
 use crate::telemetry::Telemetry;
+use crate::threads::Threads;
 use crate::transaction::{CommitEnd, Transaction};
 pub use crate::worker::error::WorkerError;
 use crate::worker::process::{Output, REGISTRY_RETRY};
@@ -53,6 +54,7 @@ pub struct Shared {
     pub codecs: &'static [EventCodec],
     pub stores: Arc<dyn StoreFactory>,
     pub clock: Arc<dyn Clock>,
+    pub threads: Arc<dyn Threads>,
     pub telemetry: Telemetry,
     /// Folder of this instance's stores.
     pub state_dir: PathBuf,
