@@ -2,6 +2,20 @@
 //!
 //! Invariant: no other crate uses rdkafka.
 
+/// Whether a test has switched this bug on: never, in a program that is not built for such tests.
+#[cfg(feature = "sabotage")]
+macro_rules! sabotaged {
+    ($bug:ident) => {
+        $crate::sabotage::is_on($crate::sabotage::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "sabotage"))]
+macro_rules! sabotaged {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod broker;
 pub mod clock;
 pub mod codecs;
@@ -13,6 +27,8 @@ pub mod kafka;
 pub mod lag;
 pub mod provision;
 pub mod registry;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod sink_worker;
 pub mod status;
 pub mod store;

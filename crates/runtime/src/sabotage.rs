@@ -4,10 +4,9 @@
 //! One bug at a time, for the thread that switched it on: a simulation runs all its threads on one.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
-use crate::broker::{Member, Outgoing, Producer, Result, TopicPartition};
-use crate::task::Task;
-use crate::task::checkpoint::Checkpoint;
+use crate::broker::{Outgoing, Producer, Result, TopicPartition};
 
 macro_rules! bugs {
     ($($bug:ident $name:literal $what:literal),+ $(,)?) => {
@@ -59,12 +58,14 @@ bugs! {
 
 thread_local! {
     static ACTIVE: Cell<Option<Bug>> = const { Cell::new(None) };
+    static GROUP: RefCell<String> = const { RefCell::new(String::new()) };
     static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `act` with the bug, on this thread.
-pub fn with<T>(bug: Option<Bug>, act: impl FnOnce() -> T) -> T {
+/// Runs `act` with the bug, on this thread. `group` is the one that workers should be members of.
+pub fn with<T>(bug: Option<Bug>, group: &str, act: impl FnOnce() -> T) -> T {
     let before = ACTIVE.replace(bug);
+    GROUP.replace(group.to_owned());
     HELD.with_borrow_mut(Vec::clear);
     let result = act();
     ACTIVE.set(before);
@@ -108,7 +109,7 @@ pub(crate) fn forget_held(id: &str) {
 }
 
 /// Writes what was held back in a transaction of its own.
-pub(crate) fn write_held(id: &str, producer: &mut dyn Producer, deadline: std::time::Duration) -> Result<()> {
+pub(crate) fn write_held(id: &str, producer: &mut dyn Producer, deadline: Duration) -> Result<()> {
     let mine: Vec<Held> = HELD.with_borrow_mut(|held| held.extract_if(.., |record| record.id == id).collect());
     if mine.is_empty() {
         return Ok(());
@@ -131,20 +132,8 @@ pub(crate) fn write_held(id: &str, producer: &mut dyn Producer, deadline: std::t
 /// Where [`Bug::SkipFence`] sends positions: to the group, as somebody who is no member.
 pub(crate) fn send_unfenced(
     producer: &mut dyn Producer,
-    group: &str,
     offsets: &[(TopicPartition, u64)],
-    _member: &dyn Member,
-    deadline: std::time::Duration,
+    deadline: Duration,
 ) -> Result<()> {
-    producer.send_group_offsets(group, offsets, deadline)
-}
-
-/// The task as [`Bug::TrustGroupOffsets`] takes it over.
-pub(crate) fn trusting(task: Task, committed: &[(TopicPartition, u64)]) -> Task {
-    let Task { number, state, .. } = task;
-    let mut checkpoint: Checkpoint = task.committed;
-    for (partition, offset) in committed {
-        checkpoint.positions.insert(partition.topic.to_string(), *offset);
-    }
-    Task::new(number, state, checkpoint)
+    GROUP.with_borrow(|group| producer.send_group_offsets(group, offsets, deadline))
 }

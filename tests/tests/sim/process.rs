@@ -31,6 +31,12 @@ pub(crate) struct Site {
     pub(crate) graveyard: Arc<Graveyard>,
 }
 
+impl Site {
+    pub(crate) fn group(&self) -> String {
+        self.topology.units[0].group(&self.topology.pipeline)
+    }
+}
+
 /// Where a process runs, one at a time.
 pub(crate) struct Machine {
     pub(crate) name: &'static str,

@@ -7,8 +7,11 @@ use std::time::Duration;
 use tidemill_core::partition::partition_of;
 use tidemill_runtime::broker::{Broker, NewTopic, Outgoing, ProducerOptions};
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions, SyncPolicy, Waiting};
+use tidemill_runtime::sabotage::{self, Bug};
 use tidemill_runtime::telemetry::Telemetry;
+use tidemill_tests::model::{self, Markers, ModelKafka, ModelOptions, Sending};
 
+use crate::adversary::Adversary;
 use crate::check::{Evidence, last_checkpoint};
 use crate::faults::{Fault, FaultSet, Odds};
 use crate::ledger::{self, ENTRIES, REQUESTS, REQUESTS_DLQ, Request, STATE, TASKS, key_of};
@@ -29,16 +32,25 @@ const ACCOUNTS: u64 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum World {
+    /// The embedded broker as it is, with its journal on disk.
     Embedded,
+    /// A model of Kafka's transactions.
+    Kafka,
 }
 
 impl World {
-    pub(crate) const ALL: [Self; 1] = [Self::Embedded];
+    pub(crate) const ALL: [Self; 2] = [Self::Embedded, Self::Kafka];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Kafka => "kafka",
         }
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        let named = Self::ALL.into_iter().find(|world| world.name() == text);
+        named.unwrap_or_else(|| panic!("no world is called `{text}`"))
     }
 }
 
@@ -49,6 +61,7 @@ pub(crate) struct Plan {
     pub(crate) world: World,
     pub(crate) faults: FaultSet,
     pub(crate) recording: Recording,
+    pub(crate) bug: Option<Bug>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,21 +89,29 @@ impl Plan {
         };
         let sim = Sim::new(self.seed, Odds::draw(self.seed, self.faults), trace);
         let folder = tempfile::tempdir().expect("a folder for the run");
+        let clock = Arc::new(SimClock(Arc::clone(&sim)));
+        let mut kafka = None;
         let broker: Arc<dyn Broker> = match self.world {
             World::Embedded => {
                 let options = EmbeddedOptions {
                     sync: SyncPolicy::OsBuffered,
                     waiting: Waiting::ReturnsAtOnce,
-                    clock: Arc::new(SimClock(Arc::clone(&sim))),
+                    clock,
                     ..EmbeddedOptions::default()
                 };
                 EmbeddedBroker::open(folder.path(), options).expect("a new broker")
             }
+            World::Kafka => {
+                let model = ModelKafka::new(clock, model_options(&sim, self.seed));
+                kafka = Some(Arc::clone(&model));
+                model
+            }
         };
-        let run = Arc::new(Run::new(&sim, broker));
+        let run = Arc::new(Run::new(&sim, broker, kafka));
         let director = Arc::clone(&run);
         sim.spawn("director".to_owned(), OUTSIDE, Box::new(move || director.direct()));
-        let mut go = || sim.run(coroutines);
+        let group = run.site.group();
+        let mut go = || sabotage::with(self.bug, &group, || sim.run(coroutines));
         let findings = match self.recording {
             Recording::Off => go(),
             Recording::On => tracing::subscriber::with_default(LogToTrace(Arc::clone(&sim)), go),
@@ -100,14 +121,26 @@ impl Plan {
     }
 }
 
+/// What Kafka leaves open differs from run to run.
+fn model_options(sim: &Sim, seed: u64) -> ModelOptions {
+    let markers = match sim.below(3) {
+        0 => Markers::AtOnce,
+        _ => Markers::Delayed { seed, max: sim.span(Duration::from_secs(2)) },
+    };
+    let sending = if sim.below(2) == 0 { Sending::AtFlush } else { Sending::AtOnce };
+    let waiting = model::Waiting::Sleeping(Duration::from_millis(20));
+    ModelOptions { markers, sending, waiting, timeout_sweep: sim.span(Duration::from_secs(4)) }
+}
+
 struct Run {
     site: Site,
+    adversary: Option<Adversary>,
     machines: Vec<Arc<Machine>>,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Run {
-    fn new(sim: &Arc<Sim>, broker: Arc<dyn Broker>) -> Self {
+    fn new(sim: &Arc<Sim>, broker: Arc<dyn Broker>, kafka: Option<Arc<ModelKafka>>) -> Self {
         static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
         let telemetry = || Telemetry::new("sim", "test", "00000000").expect("metrics have good names");
         let topology = Arc::new(ledger::topology());
@@ -131,12 +164,16 @@ impl Run {
             telemetry: TELEMETRY.get_or_init(telemetry).clone(),
             graveyard: Arc::new(Graveyard::default()),
         };
-        Self { site, machines, requests: Arc::default() }
+        let adversary = kafka.map(|kafka| Adversary::new(kafka, site.group()));
+        Self { site, adversary, machines, requests: Arc::default() }
     }
 
     fn tend(&self) {
         for machine in &self.machines {
             machine.tend(&self.site);
+        }
+        if let Some(adversary) = &self.adversary {
+            adversary.act(&self.site.sim);
         }
         self.site.sim.pause("direct", STEP);
     }
@@ -225,7 +262,7 @@ impl Run {
 
     fn evidence<T>(&self, observer: &Observer, look: impl FnOnce(&Evidence<'_>) -> T) -> T {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = self.site.topology.units[0].group(&self.site.topology.pipeline);
+        let group = self.site.group();
         let Self { site, machines, .. } = self;
         look(&Evidence { requests: &requests, observer, broker: &site.broker, machines, group })
     }

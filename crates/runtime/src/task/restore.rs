@@ -58,13 +58,15 @@ impl StartTask {
         let readable = self.catch_up(store.as_mut())?;
         let owner = Checkpoint::of_store(store.as_ref())?.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
-        if is_gone {
+        if is_gone && !sabotaged!(NoSettling) {
             self.settle(&owner)?;
         }
-        if readable < end {
+        if readable < end && !sabotaged!(NoSettling) && !sabotaged!(CatchUpOnce) {
             self.wait_until_readable(end)?;
         }
-        self.catch_up(store.as_mut())?;
+        if !sabotaged!(CatchUpOnce) {
+            self.catch_up(store.as_mut())?;
+        }
         let mut checkpoint = Checkpoint::of_store(store.as_ref())?;
         for topic in &self.topics {
             if !checkpoint.positions.contains_key(topic.as_ref()) {
@@ -108,7 +110,8 @@ impl StartTask {
             return Ok(watermarks.high);
         }
         let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
-        reader.assign(&self.state_log, next_offset)?;
+        let first = if sabotaged!(RestoreOffByOne) { next_offset + 1 } else { next_offset };
+        reader.assign(&self.state_log, first)?;
         let mut batch = RecordBatch::default();
         loop {
             reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_INTERVAL)?;

@@ -36,6 +36,10 @@ impl Worker {
             }
             MemberEvent::Revoked(tasks) => {
                 self.owned.retain(|task| !tasks.contains(task));
+                if sabotaged!(ReleaseEarly) {
+                    self.member_mut()?.acknowledge(&event)?;
+                    return self.release(tasks);
+                }
                 self.release(tasks)?;
                 Ok(self.member_mut()?.acknowledge(&event)?)
             }
@@ -103,10 +107,14 @@ impl Worker {
                     let took = self.shared.clock.now().saturating_sub(started_at);
                     self.shared.telemetry.state_catch_up_seconds.observe(took.as_secs_f64());
                     self.compare_with_group(&task);
+                    #[cfg(feature = "sabotage")]
+                    if sabotaged!(TrustGroupOffsets) {
+                        task = self.trust_group(task);
+                    }
                     task.touch();
                     self.seek(&task)?;
                     self.tasks.insert(number, task);
-                    claimed = true;
+                    claimed = !sabotaged!(NoClaim);
                 }
                 Err(error) => {
                     tracing::warn!(code = "task_start_failed", task = number, %error, "starting the task again");
@@ -194,6 +202,15 @@ impl Worker {
                 );
             }
         }
+    }
+
+    #[cfg(feature = "sabotage")]
+    fn trust_group(&self, task: Task) -> Task {
+        let partitions: Vec<TopicPartition> =
+            task.positions().keys().map(|topic| TopicPartition::new(topic.clone(), task.number)).collect();
+        let group = self.unit.group(&self.shared.topology.pipeline);
+        let committed = self.shared.broker.committed(&group, &partitions).unwrap_or_default();
+        task.trusting(&committed)
     }
 
     fn member_mut(&mut self) -> BrokerResult<&mut Box<dyn crate::broker::Member>> {

@@ -230,7 +230,9 @@ impl Worker {
             };
             let Some(task) = self.tasks.get_mut(&record.origin.partition) else { continue };
             // What was fetched before a rewind, or before the task moved, may arrive once more.
-            if task.position(topic).is_some_and(|position| record.origin.offset < position) {
+            if task.position(topic).is_some_and(|position| record.origin.offset < position)
+                && !sabotaged!(AcceptRereads)
+            {
                 continue;
             }
             let input = &self.program.inputs[number];
@@ -241,7 +243,7 @@ impl Worker {
                 let rewinds = self.rewinds;
                 self.commit()?;
                 // The rest of the batch lies behind records that are to be read again, so it must not come before them.
-                if self.rewinds != rewinds {
+                if self.rewinds != rewinds && !sabotaged!(KeepRestOfBatch) {
                     return Ok(());
                 }
             }
@@ -295,6 +297,13 @@ impl Worker {
         let Some(member) = &self.member else {
             return Err(BrokerError::new(BrokerErrorKind::MemberLost, "commit", "not a member of the group").into());
         };
+        if sabotaged!(ApplyBeforeCommit) {
+            for (number, _, bytes) in &checkpoints {
+                if let Some(task) = self.tasks.get_mut(number) {
+                    task.state.apply(bytes, task.state.next_offset())?;
+                }
+            }
+        }
         match self.output.transaction.commit(&offsets, member.as_ref()) {
             CommitEnd::Committed => self.committed(checkpoints, started_at),
             CommitEnd::Aborted(error) => self.aborted(error),
