@@ -1,1 +1,3 @@
-//! Tests of the whole: embedded, real Kafka, documentation.
+//! Tests of the whole: embedded, real Kafka, documentation. The library is what they share.
+
+pub mod model;

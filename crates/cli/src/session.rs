@@ -15,6 +15,7 @@ use tidemill_runtime::registry::{HttpRegistry, LocalRegistry, SchemaRegistry};
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::instance_dir;
 use tidemill_runtime::telemetry::Telemetry;
+use tidemill_runtime::threads::SystemThreads;
 use tidemill_runtime::worker::Shared;
 use tidemill_schemas::CODECS;
 use tidemill_topology::{BrokerChoice, Catalog, Options, Topology, plan};
@@ -136,6 +137,7 @@ impl Session {
                 ..DiskStores::default()
             }),
             clock: Arc::clone(&self.clock),
+            threads: Arc::new(SystemThreads),
             telemetry,
             state_dir: instance_dir(&self.topology.state_dir, instance),
         }))

@@ -2,6 +2,20 @@
 //!
 //! Invariant: no other crate uses rdkafka.
 
+/// Whether a test has switched this bug on: never, in a program that is not built for such tests.
+#[cfg(feature = "sabotage")]
+macro_rules! sabotaged {
+    ($bug:ident) => {
+        $crate::sabotage::is_on($crate::sabotage::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "sabotage"))]
+macro_rules! sabotaged {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod broker;
 pub mod clock;
 pub mod codecs;
@@ -16,11 +30,14 @@ pub mod lag;
 pub mod memory;
 pub mod provision;
 pub mod registry;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod sink_worker;
 pub mod status;
 pub mod store;
 pub mod supervise;
 pub mod task;
 pub mod telemetry;
+pub mod threads;
 mod transaction;
 pub mod worker;

@@ -77,6 +77,10 @@ impl Transaction {
         self.open()?;
         self.bytes += (record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)) as u64;
         self.records += 1;
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::hold(&self.id, record) {
+            return Ok(());
+        }
         self.producer()?.send(record)
     }
 
@@ -121,9 +125,12 @@ impl Transaction {
     fn try_commit(&mut self, offsets: &[(TopicPartition, u64)], member: &dyn Member) -> Result<()> {
         let deadline = self.timeout;
         self.retry(|producer| producer.flush(deadline))?;
-        self.retry(|producer| producer.send_offsets(offsets, member, deadline))?;
+        self.retry(|producer| send_offsets(producer, offsets, member, deadline))?;
         // A commit that did not answer in time may have happened, so from here on only the state log knows.
-        self.retry(|producer| producer.commit(deadline))
+        self.retry(|producer| producer.commit(deadline))?;
+        #[cfg(feature = "sabotage")]
+        crate::sabotage::write_held(&self.id.clone(), self.producer()?.as_mut(), deadline)?;
+        Ok(())
     }
 
     /// The same call again until it answers or the deadline has passed.
@@ -156,10 +163,34 @@ impl Transaction {
                 !self.is_open() || self.retry(|producer| producer.abort(deadline)).is_ok()
             }
         };
+        #[cfg(feature = "sabotage")]
+        crate::sabotage::forget_held(&self.id);
         if is_certain {
             return CommitEnd::Aborted(error);
         }
+        if sabotaged!(ReuseProducer) {
+            return CommitEnd::Unknown(error);
+        }
         self.producer = None;
+        if sabotaged!(UnknownIsAborted) {
+            return CommitEnd::Aborted(error);
+        }
+        if sabotaged!(UnknownIsCommitted) {
+            return CommitEnd::Committed;
+        }
         CommitEnd::Unknown(error)
     }
+}
+
+fn send_offsets(
+    producer: &mut dyn Producer,
+    offsets: &[(TopicPartition, u64)],
+    member: &dyn Member,
+    deadline: Duration,
+) -> Result<()> {
+    #[cfg(feature = "sabotage")]
+    if sabotaged!(SkipFence) {
+        return crate::sabotage::send_unfenced(producer, offsets, deadline);
+    }
+    producer.send_offsets(offsets, member, deadline)
 }

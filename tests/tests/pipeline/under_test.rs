@@ -20,6 +20,7 @@ use tidemill_runtime::status::{sink_lag, unit_status};
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running, instance_dir};
 use tidemill_runtime::telemetry::Telemetry;
+use tidemill_runtime::threads::SystemThreads;
 use tidemill_runtime::worker::Shared;
 use tidemill_schemas::CODECS;
 use tidemill_topology::{BrokerChoice, Catalog, Options, Topology, compile};
@@ -118,6 +119,7 @@ impl UnderTest {
             codecs: CODECS,
             stores: Arc::new(DiskStores::default()),
             clock: Arc::clone(&self.clock),
+            threads: Arc::new(SystemThreads),
             telemetry: Telemetry::new(&pipeline.name, "test", &pipeline.config_hash).expect("metrics have good names"),
             state_dir: instance_dir(&self.topology.state_dir, instance),
         };

@@ -52,13 +52,13 @@ pub(crate) fn eventually(what: &str, deadline: Duration, mut condition: impl FnM
 pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// Starts from `TIDEMILL_SEED`, or else from the time; prints the seed, so that a failure can be repeated.
     pub fn printed() -> Self {
-        let given = std::env::var("TIDEMILL_SEED").ok().and_then(|text| text.parse().ok());
-        let time = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        let seed = given.unwrap_or_else(time);
-        println!("TIDEMILL_SEED={seed}");
-        Self(seed)
+        Self::new(printed_seed())
     }
 
     pub fn number(&mut self) -> u64 {
@@ -73,6 +73,15 @@ impl Random {
     pub fn below(&mut self, bound: usize) -> usize {
         (self.number() % bound.max(1) as u64) as usize
     }
+}
+
+/// `TIDEMILL_SEED`, or else the time. Printed, so that a failure can be repeated.
+pub fn printed_seed() -> u64 {
+    let given = std::env::var("TIDEMILL_SEED").ok().and_then(|text| text.parse().ok());
+    let time = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    let seed = given.unwrap_or_else(time);
+    println!("TIDEMILL_SEED={seed}");
+    seed
 }
 
 /// Names each function of a module as a check.

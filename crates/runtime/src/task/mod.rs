@@ -89,11 +89,22 @@ impl Task {
         self.is_touched = false;
     }
 
+    /// The same task, but with the positions of the group.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn trusting(mut self, committed: &[(crate::broker::TopicPartition, u64)]) -> Self {
+        for (partition, offset) in committed {
+            self.committed.positions.insert(partition.topic.to_string(), *offset);
+        }
+        Self::new(self.number, self.state, self.committed)
+    }
+
     /// The transaction was aborted: back to what is committed.
     pub(crate) fn rewind(&mut self) {
         self.positions = positions_of(&self.committed);
         self.added.clear();
-        self.state.discard();
+        if !sabotaged!(KeepStagedState) {
+            self.state.discard();
+        }
         self.is_touched = false;
     }
 }

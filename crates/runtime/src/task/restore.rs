@@ -102,13 +102,15 @@ impl StartTask {
         }
         let owner = checkpoint.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
-        if is_gone {
+        if is_gone && !sabotaged!(NoSettling) {
             self.settle(&owner)?;
         }
-        if readable < end {
+        if readable < end && !sabotaged!(NoSettling) && !sabotaged!(CatchUpOnce) {
             self.wait_until_readable(end)?;
         }
-        self.catch_up(store.as_mut())?;
+        if !sabotaged!(CatchUpOnce) {
+            self.catch_up(store.as_mut())?;
+        }
         let checkpoint = self.complete(Checkpoint::of_store(store.as_ref())?)?;
         self.probe(store.as_mut(), &checkpoint)?;
         let task = self.state_log.partition;
@@ -182,7 +184,8 @@ impl StartTask {
         let mut progress = Restore { from, next_offset: from, end: watermarks.high, bytes: 0, began_at_ms };
         let mut told_at = self.clock.now();
         let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
-        reader.assign(&self.state_log, from)?;
+        let first = if sabotaged!(RestoreOffByOne) { from + 1 } else { from };
+        reader.assign(&self.state_log, first)?;
         let mut batch = RecordBatch::default();
         loop {
             self.health.restored(progress);

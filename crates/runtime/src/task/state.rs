@@ -194,6 +194,9 @@ impl UndoState for TaskState {
     }
 
     fn undo(&mut self) {
+        if sabotaged!(ForgetUndo) {
+            return;
+        }
         while let Some((key, before)) = self.undo.pop() {
             match before {
                 Some(value) => self.overlay.insert(key, value),

@@ -43,6 +43,10 @@ impl Worker {
             }
             MemberEvent::Revoked(tasks) => {
                 self.owned.retain(|task| !tasks.contains(task));
+                if sabotaged!(ReleaseEarly) {
+                    self.member_mut()?.acknowledge(&event)?;
+                    return self.release(tasks);
+                }
                 self.release(tasks)?;
                 Ok(self.member_mut()?.acknowledge(&event)?)
             }
@@ -86,10 +90,14 @@ impl Worker {
             delay,
         };
         let (done, task) = channel();
-        std::thread::spawn(move || {
+        let body = Box::new(move || {
             // The worker may have lost interest meanwhile; then the task is dropped, and its store closed, right here.
             let _unwanted = done.send(start.run());
         });
+        // A start that gets no thread ends without an answer, which its collector reports.
+        if let Err(error) = self.shared.threads.spawn(format!("start-{number}"), body) {
+            tracing::error!(code = "thread_not_started", task = number, %error, "a task cannot be started");
+        }
         self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task });
     }
 
@@ -117,13 +125,17 @@ impl Worker {
                         trouble.failures = 0;
                         trouble.is_damaged = false;
                     }
+                    #[cfg(feature = "sabotage")]
+                    if sabotaged!(TrustGroupOffsets) {
+                        task = self.trust_group(task);
+                    }
                     task.touch();
                     self.seek(&task)?;
                     self.tasks.insert(number, task);
                     if let Some(health) = self.health.task(number) {
                         health.enter(Phase::Running, self.shared.clock.unix_ms());
                     }
-                    claimed = true;
+                    claimed = !sabotaged!(NoClaim);
                 }
                 Err(error) => self.start_failed(number, &error),
             }
@@ -232,6 +244,15 @@ impl Worker {
                 );
             }
         }
+    }
+
+    #[cfg(feature = "sabotage")]
+    fn trust_group(&self, task: Task) -> Task {
+        let partitions: Vec<TopicPartition> =
+            task.positions().keys().map(|topic| TopicPartition::new(topic.clone(), task.number)).collect();
+        let group = self.unit.group(&self.shared.topology.pipeline);
+        let committed = self.shared.broker.committed(&group, &partitions).unwrap_or_default();
+        task.trusting(&committed)
     }
 
     fn member_mut(&mut self) -> BrokerResult<&mut Box<dyn crate::broker::Member>> {

@@ -35,6 +35,7 @@ use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
 use crate::task::restore::StartError;
 use crate::telemetry::Telemetry;
+use crate::threads::Threads;
 use crate::transaction::{CommitEnd, Transaction};
 pub use crate::worker::error::WorkerError;
 use crate::worker::process::{Output, REGISTRY_RETRY};
@@ -54,6 +55,7 @@ pub struct Shared {
     pub codecs: &'static [EventCodec],
     pub stores: Arc<dyn StoreFactory>,
     pub clock: Arc<dyn Clock>,
+    pub threads: Arc<dyn Threads>,
     pub telemetry: Telemetry,
     /// Folder of this instance's stores.
     pub state_dir: PathBuf,
@@ -234,7 +236,9 @@ impl Worker {
             };
             let Some(task) = self.tasks.get_mut(&record.origin.partition) else { continue };
             // What was fetched before a rewind, or before the task moved, may arrive once more.
-            if task.position(topic).is_some_and(|position| record.origin.offset < position) {
+            if task.position(topic).is_some_and(|position| record.origin.offset < position)
+                && !sabotaged!(AcceptRereads)
+            {
                 continue;
             }
             let input = &self.program.inputs[number];
@@ -245,7 +249,7 @@ impl Worker {
                 let rewinds = self.rewinds;
                 self.commit()?;
                 // The rest of the batch lies behind records that are to be read again, so it must not come before them.
-                if self.rewinds != rewinds {
+                if self.rewinds != rewinds && !sabotaged!(KeepRestOfBatch) {
                     return Ok(());
                 }
             }
@@ -313,6 +317,13 @@ impl Worker {
         let Some(member) = &self.member else {
             return Err(BrokerError::new(BrokerErrorKind::MemberLost, "commit", "not a member of the group").into());
         };
+        if sabotaged!(ApplyBeforeCommit) {
+            for (number, _, bytes) in &checkpoints {
+                if let Some(task) = self.tasks.get_mut(number) {
+                    task.state.apply(bytes, task.state.next_offset())?;
+                }
+            }
+        }
         match self.output.transaction.commit(&offsets, member.as_ref()) {
             CommitEnd::Committed => self.committed(checkpoints, started_at),
             CommitEnd::Aborted(error) => self.aborted(error),

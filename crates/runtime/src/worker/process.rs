@@ -218,7 +218,9 @@ impl Output {
     }
 
     pub(crate) fn discard(&mut self) {
-        self.latest.clear();
+        if !sabotaged!(KeepLatest) {
+            self.latest.clear();
+        }
         let _discarded = self.effects.drain().count();
     }
 }

@@ -29,6 +29,7 @@ impl Worker {
             let Some(task) = self.tasks.get_mut(&number) else { continue };
             let log = TopicPartition::new(self.state_topic.clone(), number);
             let next_offset = self.output.transaction.acknowledged(&log).unwrap_or_else(|| task.state.next_offset());
+            let next_offset = next_offset + u64::from(sabotaged!(ApplyOffByOne));
             task.state.apply(&bytes, next_offset)?;
             for (input, outcomes) in &checkpoint.figures {
                 let before = task.figures().get(input);
@@ -57,7 +58,9 @@ impl Worker {
         for task in self.tasks.values_mut() {
             task.rewind();
         }
-        self.seek_all()?;
+        if !sabotaged!(NoSeekAfterAbort) {
+            self.seek_all()?;
+        }
         match error.kind {
             BrokerErrorKind::MemberLost => self.rejoin(),
             _ => self.count_failure(&WorkerError::Broker(error)),

@@ -16,6 +16,7 @@ use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::registry::{LocalRegistry, SchemaRegistry};
 use tidemill_runtime::store::StoreFactory;
 use tidemill_runtime::telemetry::Telemetry;
+use tidemill_runtime::threads::SystemThreads;
 use tidemill_runtime::worker::Shared;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
@@ -124,6 +125,7 @@ pub(crate) fn shared(folder: &Path, broker: Arc<dyn Broker>, stores: Arc<dyn Sto
         codecs: &CODECS,
         stores,
         clock: Arc::new(SystemClock::default()),
+        threads: Arc::new(SystemThreads),
         telemetry: Telemetry::new("words", "test", "00000000").expect("metric names are unique"),
         state_dir: folder.join("state"),
     })

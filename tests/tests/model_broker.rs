@@ -1,0 +1,31 @@
+//! The model of Kafka: the suite that every broker passes, and what it models beyond that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_runtime::clock::SystemClock;
+use tidemill_runtime::conformance::Random;
+use tidemill_runtime::conformance::broker::{BrokerUnderTest, run};
+use tidemill_tests::model::{Markers, ModelKafka, ModelOptions, Sending, Waiting};
+
+fn conforms_with(options: ModelOptions) {
+    run(&|| BrokerUnderTest {
+        broker: ModelKafka::new(Arc::new(SystemClock::default()), options),
+        prefix: "suite".to_owned(),
+        session_timeout: Duration::from_millis(300),
+        deadline: Duration::from_secs(10),
+    });
+}
+
+#[test]
+fn passes_the_suite_for_brokers() {
+    conforms_with(ModelOptions::default());
+}
+
+/// As the clients of a real broker see it: every marker takes its own time, and calls wait for it.
+#[test]
+fn passes_the_suite_for_brokers_with_markers_that_take_their_time() {
+    let markers = Markers::Delayed { seed: Random::printed().number(), max: Duration::from_millis(20) };
+    let waiting = Waiting::Sleeping(Duration::from_millis(1));
+    conforms_with(ModelOptions { markers, waiting, sending: Sending::AtOnce, ..ModelOptions::default() });
+}

@@ -1,0 +1,80 @@
+//! What goes wrong within Kafka itself, and the operator who mends what Kafka does not mend by itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidemill_tests::model::{EndFault, Hang, ModelKafka, ProducerId, TransactionView};
+
+use crate::faults::Fault;
+use crate::scheduler::Sim;
+
+/// An operator needs this long to see that a transaction hangs.
+const NOTICE: Duration = Duration::from_secs(4);
+
+pub(crate) struct Adversary {
+    kafka: Arc<ModelKafka>,
+    group: String,
+    /// Since when the transactions of a producer hang.
+    hanging: Mutex<BTreeMap<ProducerId, Duration>>,
+}
+
+impl Adversary {
+    pub(crate) fn new(kafka: Arc<ModelKafka>, group: String) -> Self {
+        Self { kafka, group, hanging: Mutex::default() }
+    }
+
+    pub(crate) fn act(&self, sim: &Sim) {
+        self.abort_hanging(sim);
+        if sim.strikes(Fault::Hang, 1)
+            && let Some(id) = self.some_id(sim)
+        {
+            let hang = if sim.below(2) == 0 { Hang::Everywhere } else { Hang::LogsOnly };
+            sim.note("hang", || format!("the next commit of {id}, {hang:?}"));
+            self.kafka.hang(&id, hang);
+        }
+        if sim.strikes(Fault::EndAnswerLost, 1)
+            && let Some(id) = self.some_id(sim)
+        {
+            self.kafka.disturb_end(&id, EndFault::LoseAnswer);
+        }
+        if sim.strikes(Fault::FalseFence, 1)
+            && let Some(slot) = self.some_id(sim)
+        {
+            sim.note("false fence", || slot.clone());
+            self.kafka.fence_member(&self.group, &slot);
+        }
+        if sim.strikes(Fault::OffsetsLost, 1) {
+            if sim.below(2) == 0 {
+                self.kafka.forget_offsets(&self.group);
+            } else {
+                self.kafka.rewind_offsets(&self.group, |_, offset| sim.below(offset + 1));
+            }
+        }
+    }
+
+    /// A slot that has opened a producer.
+    fn some_id(&self, sim: &Sim) -> Option<String> {
+        let mut known: Vec<TransactionView> = self.kafka.transactions();
+        if known.is_empty() {
+            return None;
+        }
+        Some(known.swap_remove(sim.below(known.len() as u64) as usize).transactional_id)
+    }
+
+    /// `tidemill txn abort`, by somebody who looks after a while.
+    fn abort_hanging(&self, sim: &Sim) {
+        let now = sim.now();
+        let open = self.kafka.open_transactions();
+        let mut hanging = self.hanging.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_hanging = |producer: &ProducerId| open.iter().any(|open| open.is_hanging && open.producer == *producer);
+        hanging.retain(|producer, _| is_hanging(producer));
+        for open in open.iter().filter(|open| open.is_hanging) {
+            let since = *hanging.entry(open.producer).or_insert(now);
+            if now.saturating_sub(since) > NOTICE {
+                let places = self.kafka.abort_hanging(open.producer);
+                sim.note("operator aborts", || format!("{places:?}"));
+            }
+        }
+    }
+}

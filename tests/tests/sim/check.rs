@@ -1,0 +1,326 @@
+//! What must hold at the end of every run. A finding begins with the name of its checker.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidemill_core::partition::partition_of;
+use tidemill_core::{StateValue, Store};
+use tidemill_runtime::broker::{Broker, Isolation, TopicPartition};
+use tidemill_runtime::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
+
+use crate::disk::Content;
+use crate::ledger::{
+    self, ACCOUNTS, Account, BALANCES, COUNTS, ENTRIES, Entry, INSTRUCTIONS, INSTRUCTIONS_DLQ, Instruction, Leg,
+    ODD_ONES, REQUESTS, REQUESTS_DLQ, Request, STATE, TASKS, key_of,
+};
+use crate::observer::{Observer, Seen, TOPICS};
+use crate::process::Machine;
+
+/// Everything that a run has left behind.
+pub(crate) struct Evidence<'a> {
+    pub(crate) requests: &'a [Request],
+    pub(crate) observer: &'a Observer,
+    pub(crate) broker: &'a Arc<dyn Broker>,
+    pub(crate) machines: &'a [Arc<Machine>],
+    pub(crate) group: String,
+}
+
+type Findings = Vec<String>;
+
+impl Evidence<'_> {
+    /// All findings; empty when everything holds.
+    pub(crate) fn check(&self) -> Findings {
+        let mut findings = Findings::new();
+        self.outcomes(&mut findings);
+        self.order(&mut findings);
+        self.entries(&mut findings);
+        self.state(&mut findings);
+        self.checkpoints(&mut findings);
+        self.ends(&mut findings);
+        self.stores(&mut findings);
+        findings
+    }
+
+    fn instructions(&self) -> Vec<Vec<Instruction>> {
+        decoded(self.observer.partitions(INSTRUCTIONS))
+    }
+
+    fn all_entries(&self) -> Vec<Vec<Entry>> {
+        decoded(self.observer.partitions(ENTRIES))
+    }
+
+    /// Every request has exactly one outcome, and every step towards it was taken once.
+    fn outcomes(&self, findings: &mut Findings) {
+        let mut dead: BTreeMap<u64, usize> = BTreeMap::new();
+        for seen in self.observer.partitions(REQUESTS_DLQ).iter().flatten() {
+            let request: Request =
+                postcard::from_bytes(seen.value.as_deref().unwrap_or_default()).expect("a request as it was sent");
+            *dead.entry(request.id).or_default() += 1;
+        }
+        let mut legs: BTreeMap<(u64, Leg), usize> = BTreeMap::new();
+        for instruction in self.instructions().iter().flatten() {
+            *legs.entry((instruction.id, instruction.leg)).or_default() += 1;
+        }
+        let mut entries: BTreeMap<(u64, i64), usize> = BTreeMap::new();
+        for entry in self.all_entries().iter().flatten() {
+            *entries.entry((entry.id, entry.amount.signum())).or_default() += 1;
+        }
+        for request in self.requests {
+            let id = request.id;
+            let moves = usize::from(!request.is_dead() && !request.is_refused());
+            let expected = [
+                ("dead letters", usize::from(request.is_dead()), dead.get(&id)),
+                ("debit instructions", usize::from(!request.is_dead()), legs.get(&(id, Leg::Debit))),
+                ("credit instructions", moves, legs.get(&(id, Leg::Credit))),
+                ("refusals", usize::from(request.is_refused()), entries.get(&(id, 0))),
+                ("debit entries", moves, entries.get(&(id, -1))),
+                ("credit entries", moves, entries.get(&(id, 1))),
+            ];
+            for (what, expected, found) in expected {
+                let found = found.copied().unwrap_or_default();
+                if found != expected {
+                    findings.push(format!("outcome: request {id} has {found} {what} instead of {expected}"));
+                }
+            }
+        }
+        if self.observer.count(INSTRUCTIONS_DLQ) > 0 {
+            findings.push("outcome: an instruction became a dead letter".to_owned());
+        }
+    }
+
+    /// Order per key is kept on every hop, and payers are counted as their requests came in.
+    fn order(&self, findings: &mut Findings) {
+        let mut expected: BTreeMap<u8, Vec<(u64, u64)>> = BTreeMap::new();
+        for request in self.requests.iter().filter(|request| !request.is_dead()) {
+            let of_payer = expected.entry(request.payer).or_default();
+            of_payer.push((of_payer.len() as u64 + 1, request.id));
+        }
+        let instructions = self.instructions();
+        let mut found: BTreeMap<u8, Vec<(u64, u64)>> = BTreeMap::new();
+        let mut last: BTreeMap<(u8, u8), u64> = BTreeMap::new();
+        for instruction in instructions.iter().flatten().filter(|instruction| instruction.leg == Leg::Debit) {
+            found.entry(instruction.payer).or_default().push((instruction.payer_seq, instruction.id));
+            let before = last.insert((instruction.payer, instruction.account), instruction.payer_seq);
+            if before.is_some_and(|before| before >= instruction.payer_seq) {
+                findings.push(format!("order: {instruction:?} comes after number {before:?} of its payer"));
+            }
+        }
+        found.values_mut().for_each(|of_payer| of_payer.sort_unstable());
+        if found != expected {
+            let payer = expected.iter().find(|(payer, of_payer)| found.get(payer) != Some(of_payer));
+            let found = payer.and_then(|(payer, _)| found.get(payer));
+            findings.push(format!("order: payer and (number, request): expected {payer:?}, found {found:?}"));
+        }
+        for (partition, (instructions, entries)) in instructions.iter().zip(self.all_entries()).enumerate() {
+            let expected: Vec<_> =
+                instructions.iter().map(|instruction| (instruction.id, instruction.account)).collect();
+            let found: Vec<_> = entries.iter().map(|entry| (entry.id, entry.account)).collect();
+            if expected != found {
+                let at = expected.iter().zip(&found).take_while(|(expected, found)| expected == found).count();
+                findings.push(format!(
+                    "order: entry {at} of partition {partition} is {:?} and should be {:?}; {} of {}",
+                    found.get(at),
+                    expected.get(at),
+                    found.len(),
+                    expected.len()
+                ));
+            }
+        }
+    }
+
+    /// Entries of an account are numbered without a gap, each balance follows from the one before, and money is neither
+    /// made nor lost.
+    fn entries(&self, findings: &mut Findings) {
+        let mut accounts: BTreeMap<u8, Account> = BTreeMap::new();
+        let mut sum = 0;
+        for entry in self.all_entries().iter().flatten().filter(|entry| entry.seq > 0) {
+            let account =
+                accounts.entry(entry.account).or_insert(Account { number: entry.account, ..Account::default() });
+            if entry.seq != account.seq + 1 {
+                findings.push(format!("gapless: {entry:?} comes after number {}", account.seq));
+            }
+            if entry.balance != account.balance + entry.amount {
+                findings.push(format!("balance: {entry:?} comes after a balance of {}", account.balance));
+            }
+            account.seq = entry.seq;
+            account.balance = entry.balance;
+            sum += entry.amount;
+        }
+        if sum != 0 {
+            findings.push(format!("conservation: all entries add up to {sum}"));
+        }
+        let mut published: BTreeMap<u8, Account> = BTreeMap::new();
+        for account in decoded::<Account>(self.observer.partitions(BALANCES)).into_iter().flatten() {
+            let before = published.insert(account.number, account);
+            if before.is_some_and(|before| before.seq >= account.seq) {
+                findings.push(format!("balance: {account:?} was published after {before:?}"));
+            }
+        }
+        if published != accounts {
+            findings.push(format!("balance: published {published:?}, entries say {accounts:?}"));
+        }
+    }
+
+    /// The fold of the state log is what the requests amount to.
+    fn state(&self, findings: &mut Findings) {
+        let mut accounts: BTreeMap<Vec<u8>, Account> = BTreeMap::new();
+        for entry in self.all_entries().iter().flatten().filter(|entry| entry.seq > 0) {
+            let account = Account { number: entry.account, seq: entry.seq, balance: entry.balance };
+            accounts.insert(key_of('a', entry.account), account);
+        }
+        let mut counts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        for request in self.requests.iter().filter(|request| !request.is_dead()) {
+            *counts.entry(key_of('p', request.payer)).or_default() += 1;
+        }
+        let odd: BTreeSet<_> =
+            counts.iter().filter(|(_, count)| **count % 2 == 1).map(|(key, _)| key.clone()).collect();
+        let (mut found_accounts, mut found_counts, mut found_odd) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        for (number, log) in (0..TASKS).zip(self.observer.partitions(STATE)) {
+            let fold = fold(log, u64::MAX);
+            for (key, account) in values(&fold, ACCOUNTS) {
+                if partition_of(&key, TASKS) != number {
+                    findings.push(format!("state: {account:?} is kept by task {number}"));
+                }
+                found_accounts.insert(key, account);
+            }
+            found_counts.extend(values(&fold, COUNTS).map(|(key, count)| (key, count.0)));
+            found_odd.extend(values(&fold, ODD_ONES).map(|(key, _)| key));
+        }
+        if found_accounts != accounts {
+            findings.push(format!("state: accounts are {found_accounts:?} and should be {accounts:?}"));
+        }
+        if found_counts != counts || found_odd != odd {
+            findings.push(format!("state: counts are {found_counts:?} and should be {counts:?}"));
+        }
+    }
+
+    /// Every checkpoint that was ever committed agrees with the inputs: positions never go back, and the figures count
+    /// each record before them once.
+    fn checkpoints(&self, findings: &mut Findings) {
+        for (number, log) in self.observer.partitions(STATE).iter().enumerate() {
+            let mut before: BTreeMap<String, u64> = BTreeMap::new();
+            for seen in log.iter().filter(|seen| seen.key == CHECKPOINT_KEY) {
+                let checkpoint = Checkpoint::decode(seen.value.as_deref().unwrap_or_default()).expect("a checkpoint");
+                for (input, topic) in [("count/requests", REQUESTS), ("move/instructions", INSTRUCTIONS)] {
+                    let Some(position) = checkpoint.positions.get(topic).copied() else {
+                        findings.push(format!("checkpoint: {number}@{} has no position in {topic}", seen.offset));
+                        continue;
+                    };
+                    let records = &self.observer.partitions(topic)[number];
+                    let read = records.iter().filter(|record| record.offset < position).count() as u64;
+                    let counted: u64 = checkpoint.figures.get(input).map_or(0, |figures| figures.values().sum());
+                    let at = seen.offset;
+                    if counted != read {
+                        findings.push(format!(
+                            "checkpoint: {number}@{at} counts {counted} of {topic}, and stands behind {read}"
+                        ));
+                    }
+                    if before.insert(topic.to_owned(), position).is_some_and(|before| before > position) {
+                        findings.push(format!("checkpoint: {number}@{at} goes back to {position} in {topic}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// At the end everything is read, released, mirrored in the group, and no transaction is open.
+    fn ends(&self, findings: &mut Findings) {
+        for number in 0..TASKS {
+            let log = &self.observer.partitions(STATE)[number as usize];
+            let checkpoint = last_checkpoint(log);
+            if checkpoint.owner != RELEASED && !checkpoint.owner.is_empty() {
+                findings.push(format!("owner: task {number} was not released by {}", checkpoint.owner));
+            }
+            let partitions = [REQUESTS, INSTRUCTIONS].map(|topic| TopicPartition::new(topic, number));
+            for partition in &partitions {
+                let records = &self.observer.partitions(&partition.topic)[number as usize];
+                let position = checkpoint.positions.get(&*partition.topic).copied().unwrap_or_default();
+                if records.last().is_some_and(|last| last.offset >= position) {
+                    findings.push(format!("checkpoint: task {number} ends before the end of {}", partition.topic));
+                }
+            }
+            for (partition, offset) in self.broker.committed(&self.group, &partitions).expect("offsets of the group") {
+                if checkpoint.positions.get(&*partition.topic) != Some(&offset) {
+                    findings.push(format!("group_offsets: {partition:?} at {offset}, the log says {checkpoint:?}"));
+                }
+            }
+            for topic in TOPICS {
+                let partition = TopicPartition::new(topic, number);
+                let high = |isolation| self.broker.watermarks(&partition, isolation).expect("watermarks").high;
+                let (readable, end) = (high(Isolation::ReadCommitted), high(Isolation::ReadUncommitted));
+                if readable < end {
+                    findings.push(format!("open_transaction: {topic}-{number} can be read to {readable} of {end}"));
+                }
+            }
+        }
+    }
+
+    /// Every store on every disk is what the state log says at the store's offset, however old it is.
+    pub(crate) fn stores(&self, findings: &mut Findings) {
+        for machine in self.machines {
+            for (path, content) in machine.disk.contents() {
+                let number =
+                    path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<usize>().ok());
+                let log = &self.observer.partitions(STATE)[number.expect("a folder per task")];
+                let expected = fold(log, content.next_offset);
+                if expected != content.pairs {
+                    let differs = |key: &&Vec<u8>| expected.get(*key) != content.pairs.get(*key);
+                    let keys = expected.keys().chain(content.pairs.keys());
+                    let key = keys.filter(differs).map(|key| String::from_utf8_lossy(key)).next();
+                    let place = path.display();
+                    let offset = content.next_offset;
+                    findings.push(format!("store: {place} at {offset} is not the fold of its log: {key:?} differs"));
+                }
+            }
+        }
+    }
+
+    /// After a machine without stores has taken everything over: its stores are the fold of the whole log.
+    pub(crate) fn restored(&self, contents: &BTreeMap<std::path::PathBuf, Content>) -> Findings {
+        let mut findings = Findings::new();
+        if contents.len() != TASKS as usize {
+            findings.push(format!("restart: {} of {TASKS} tasks were restored", contents.len()));
+        }
+        for (path, content) in contents {
+            let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<usize>().ok());
+            let log = &self.observer.partitions(STATE)[number.expect("a folder per task")];
+            if content.pairs != fold(log, u64::MAX) {
+                findings.push(format!("restart: {} is not the fold of the whole log", path.display()));
+            }
+        }
+        findings
+    }
+}
+
+pub(crate) fn last_checkpoint(log: &[Seen]) -> Checkpoint {
+    let last = log.iter().rev().find(|seen| seen.key == CHECKPOINT_KEY);
+    let bytes = last.and_then(|seen| seen.value.as_deref());
+    bytes.map(|bytes| Checkpoint::decode(bytes).expect("a checkpoint")).unwrap_or_default()
+}
+
+/// What the log amounts to before `end`.
+fn fold(log: &[Seen], end: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut pairs = BTreeMap::new();
+    for seen in log.iter().take_while(|seen| seen.offset < end) {
+        match &seen.value {
+            Some(value) => pairs.insert(seen.key.clone(), value.clone()),
+            None => pairs.remove(&seen.key),
+        };
+    }
+    pairs
+}
+
+fn values<V: StateValue + 'static>(
+    pairs: &BTreeMap<Vec<u8>, Vec<u8>>,
+    store: Store<V>,
+) -> impl Iterator<Item = (Vec<u8>, V)> + '_ {
+    pairs.iter().filter_map(move |(full, value)| {
+        let key = full.strip_prefix(store.name().as_bytes())?.strip_prefix(b"\0")?;
+        Some((key.to_vec(), store.decode(value).expect("a value of this store")))
+    })
+}
+
+fn decoded<E: serde::de::DeserializeOwned>(partitions: &[Vec<Seen>]) -> Vec<Vec<E>> {
+    let event = |seen: &Seen| ledger::decode(seen.value.as_deref().unwrap_or_default());
+    partitions.iter().map(|partition| partition.iter().map(event).collect()).collect()
+}

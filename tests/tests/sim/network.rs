@@ -1,0 +1,450 @@
+//! The way from a process to its broker: every call takes time, may get lost, and may be the last that the process makes.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidemill_runtime::broker::{
+    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, MemberOptions, NewTopic, Outgoing, Producer,
+    ProducerOptions, Reader, RecordBatch, Result, TopicInfo, TopicPartition, Watermarks,
+};
+
+use crate::faults::Fault;
+use crate::process::Process;
+use crate::scheduler::OUTSIDE;
+
+const LATENCY_MAX: Duration = Duration::from_millis(16);
+const SLOW_MAX: Duration = Duration::from_secs(5);
+/// Calls that are made many times a second are struck so many times more rarely.
+const POLL: u64 = 60;
+const CALL: u64 = 1;
+
+/// What processes that were killed have left behind: nobody closes it in good order, and nobody may use it again.
+#[derive(Default)]
+pub(crate) struct Graveyard {
+    producers: Mutex<Vec<Box<dyn Producer>>>,
+    members: Mutex<Vec<Box<dyn Member>>>,
+}
+
+impl Graveyard {
+    fn bury_producer(&self, producer: Box<dyn Producer>) {
+        self.producers.lock().unwrap_or_else(PoisonError::into_inner).push(producer);
+    }
+
+    fn bury_member(&self, member: Box<dyn Member>) {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).push(member);
+    }
+}
+
+/// What becomes of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Done,
+    RequestLost,
+    AnswerLost,
+}
+
+fn lost(call: &'static str, kind: BrokerErrorKind) -> BrokerError {
+    BrokerError::new(kind, call, "no answer in time")
+}
+
+impl Process {
+    /// Makes a call over the network.
+    fn call<T>(&self, call: &'static str, rarity: u64, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let sim = &self.sim;
+        let fate = if sim.strikes(Fault::RequestLost, rarity) {
+            Fate::RequestLost
+        } else if sim.strikes(Fault::AnswerLost, rarity) {
+            Fate::AnswerLost
+        } else {
+            Fate::Done
+        };
+        self.danger(call, rarity);
+        if fate == Fate::RequestLost {
+            sim.pause(call, SLOW_MAX / 4);
+            return Err(self.timed_out(call));
+        }
+        let answer = act();
+        sim.note(call, || match &answer {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        });
+        self.danger(call, rarity);
+        if fate == Fate::AnswerLost {
+            sim.pause(call, SLOW_MAX / 4);
+            return Err(self.timed_out(call));
+        }
+        answer
+    }
+
+    fn timed_out(&self, call: &'static str) -> BrokerError {
+        let kinds = [BrokerErrorKind::Retriable, BrokerErrorKind::Fatal];
+        lost(call, kinds[self.sim.below(2) as usize])
+    }
+
+    /// A moment in which anything can happen to the process.
+    pub(crate) fn danger(&self, call: &'static str, rarity: u64) {
+        let sim = &self.sim;
+        if sim.strikes(Fault::Kill, rarity) {
+            self.kill();
+        } else if sim.strikes(Fault::Freeze, rarity) {
+            self.freeze();
+        }
+        let longest = if sim.strikes(Fault::Slow, rarity) { SLOW_MAX } else { LATENCY_MAX };
+        sim.pause(call, sim.span(longest));
+    }
+}
+
+/// The broker as one process sees it.
+pub(crate) struct SimBroker {
+    pub(crate) process: Arc<Process>,
+    pub(crate) broker: Arc<dyn Broker>,
+}
+
+impl Broker for SimBroker {
+    fn member(&self, options: &MemberOptions) -> Result<Box<dyn Member>> {
+        let mut joined = None;
+        let answer = self.process.call("join", CALL, || {
+            joined = Some(self.broker.member(options)?);
+            Ok(())
+        });
+        let member = joined.map(|inner| SimMember { process: Arc::clone(&self.process), inner: Some(inner) });
+        match (answer, member) {
+            (Ok(()), Some(member)) => Ok(Box::new(member)),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(lost("join", BrokerErrorKind::Fatal)),
+        }
+    }
+
+    fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>> {
+        let inner = self.broker.reader(isolation)?;
+        let is_for_start = self.process.sim.is_in_start();
+        let process = Arc::clone(&self.process);
+        Ok(Box::new(SimReader { process, inner, is_for_start, delivered: Vec::new(), unassigning: BTreeSet::new() }))
+    }
+
+    fn producer(&self, options: &ProducerOptions) -> Result<Box<dyn Producer>> {
+        let mut opened = None;
+        let answer = self.process.call("open producer", CALL, || {
+            opened = Some(self.broker.producer(options)?);
+            Ok(())
+        });
+        let line = opened.map(|inner| {
+            let line = Arc::new(Mutex::new(Line { inner: Some(inner), answer: None }));
+            SimProducer { process: Arc::clone(&self.process), line }
+        });
+        match (answer, line) {
+            (Ok(()), Some(producer)) => Ok(Box::new(producer)),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(lost("open producer", BrokerErrorKind::Fatal)),
+        }
+    }
+
+    fn topics(&self) -> Result<Vec<TopicInfo>> {
+        self.broker.topics()
+    }
+
+    fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+        self.broker.create_topic(topic)
+    }
+
+    fn delete_topic(&self, name: &str) -> Result<()> {
+        self.broker.delete_topic(name)
+    }
+
+    fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {
+        self.process.call("watermarks", CALL * 4, || self.broker.watermarks(partition, isolation))
+    }
+
+    fn offset_for_time(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
+        self.process.call("offset for time", CALL, || self.broker.offset_for_time(partition, timestamp_ms))
+    }
+
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
+        let mut committed = self.process.call("committed", CALL, || self.broker.committed(group, partitions))?;
+        if self.process.sim.strikes(Fault::OffsetsForgotten, 1) {
+            for (_, offset) in &mut committed {
+                *offset = self.process.sim.below(*offset + 1);
+            }
+        }
+        Ok(committed)
+    }
+
+    fn describe(&self) -> String {
+        format!("{}, simulated", self.broker.describe())
+    }
+}
+
+struct SimMember {
+    process: Arc<Process>,
+    /// `None` once the group has forgotten it.
+    inner: Option<Box<dyn Member>>,
+}
+
+impl SimMember {
+    fn gone() -> BrokerError {
+        BrokerError::new(BrokerErrorKind::MemberLost, "member", "the group does not know this member")
+    }
+}
+
+impl Member for SimMember {
+    fn poll(&mut self, _timeout: Duration) -> Result<Option<MemberEvent>> {
+        self.process.danger("member poll", POLL);
+        if self.process.sim.strikes(Fault::MemberLost, POLL)
+            && let Some(inner) = self.inner.take()
+        {
+            self.process.graveyard.bury_member(inner);
+        }
+        let event = self.inner.as_mut().ok_or_else(Self::gone)?.poll(Duration::ZERO)?;
+        if let Some(event) = &event {
+            self.process.sim.note("told", || format!("{event:?}"));
+        }
+        Ok(event)
+    }
+
+    fn acknowledge(&mut self, event: &MemberEvent) -> Result<()> {
+        // A call of the client library upon itself: it can be the last, but it cannot get lost.
+        self.process.danger("acknowledge", CALL * 4);
+        self.inner.as_mut().ok_or_else(Self::gone)?.acknowledge(event)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        match &self.inner {
+            Some(inner) => inner.as_any(),
+            None => self,
+        }
+    }
+}
+
+impl Drop for SimMember {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        if std::thread::panicking() || self.process.sim.strikes(Fault::LeaveLost, 1) {
+            self.process.graveyard.bury_member(inner);
+        }
+    }
+}
+
+struct SimReader {
+    process: Arc<Process>,
+    inner: Box<dyn Reader>,
+    is_for_start: bool,
+    /// What was read last of each partition, to be read again.
+    delivered: Vec<(TopicPartition, u64)>,
+    unassigning: BTreeSet<TopicPartition>,
+}
+
+impl SimReader {
+    fn again(&mut self) -> Result<()> {
+        let count = self.delivered.len() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let (partition, from) = self.delivered[self.process.sim.below(count) as usize].clone();
+        self.process.sim.note("reread", || format!("{}-{} from {from}", partition.topic, partition.partition));
+        self.inner.assign(&partition, from)
+    }
+
+    fn read(&mut self, batch: &mut RecordBatch, records_max: usize) -> Result<()> {
+        self.inner.poll(batch, records_max, Duration::ZERO)?;
+        if self.is_for_start {
+            return Ok(());
+        }
+        for meta in batch.metas() {
+            let same = |(partition, _): &&mut (TopicPartition, u64)| {
+                partition.topic == meta.topic && partition.partition == meta.partition
+            };
+            match self.delivered.iter_mut().find(same) {
+                Some((_, from)) if self.process.sim.below(8) == 0 => *from = meta.offset,
+                Some(_) => {}
+                None => {
+                    let partition = TopicPartition::new(Arc::clone(&meta.topic), meta.partition);
+                    self.delivered.push((partition, meta.offset));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reader for SimReader {
+    fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<()> {
+        self.unassigning.remove(partition);
+        self.delivered.retain(|(delivered, _)| delivered != partition);
+        self.process.sim.note("assign", || format!("{}-{} at {offset}", partition.topic, partition.partition));
+        self.inner.assign(partition, offset)
+    }
+
+    fn unassign(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.delivered.retain(|(delivered, _)| delivered != partition);
+        // What is on its way already arrives all the same.
+        if self.process.sim.strikes(Fault::Reread, 1) {
+            self.unassigning.insert(partition.clone());
+            return Ok(());
+        }
+        self.inner.unassign(partition)
+    }
+
+    fn poll(&mut self, batch: &mut RecordBatch, records_max: usize, timeout: Duration) -> Result<()> {
+        let sim = Arc::clone(&self.process.sim);
+        batch.clear();
+        self.process.danger("poll", POLL);
+        if sim.strikes(Fault::RequestLost, POLL) {
+            return Err(lost("poll", BrokerErrorKind::Retriable));
+        }
+        if !self.is_for_start && sim.strikes(Fault::Reread, POLL / 4) {
+            self.again()?;
+        }
+        let records_max =
+            if sim.strikes(Fault::ShortRead, 1) { records_max.min(1 + sim.below(4) as usize) } else { records_max };
+        self.read(batch, records_max)?;
+        if batch.is_empty() && !timeout.is_zero() {
+            sim.pause("wait for records", timeout);
+            self.read(batch, records_max)?;
+        }
+        for partition in std::mem::take(&mut self.unassigning) {
+            self.inner.unassign(&partition)?;
+        }
+        if !batch.is_empty() {
+            sim.note("read", || {
+                let place = |meta: &tidemill_runtime::broker::RecordMeta| {
+                    format!("{}-{}@{}", meta.topic, meta.partition, meta.offset)
+                };
+                format!("{}", batch.metas().iter().map(place).collect::<Vec<_>>().join(" "))
+            });
+        }
+        Ok(())
+    }
+
+    fn reached_end(&self, partition: &TopicPartition) -> bool {
+        self.inner.reached_end(partition)
+    }
+}
+
+/// The connection of one producer. A commit that is under way has it to itself.
+struct Line {
+    inner: Option<Box<dyn Producer>>,
+    /// The answer to a commit or an abort that its sender has not heard yet.
+    answer: Option<Result<()>>,
+}
+
+struct SimProducer {
+    process: Arc<Process>,
+    line: Arc<Mutex<Line>>,
+}
+
+impl SimProducer {
+    fn with<T>(&self, call: &'static str, act: impl FnOnce(&mut dyn Producer) -> Result<T>) -> Result<T> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut line.inner {
+            Some(inner) => act(inner.as_mut()),
+            None => Err(lost(call, BrokerErrorKind::Retriable)),
+        }
+    }
+
+    /// Ends the transaction. After a time-out the same call takes up the answer, as librdkafka does it.
+    fn end(&self, call: &'static str, act: impl FnOnce(&mut dyn Producer) -> Result<()>) -> Result<()> {
+        let kept = self.line.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
+        if let Some(answer) = kept {
+            self.process.danger(call, CALL);
+            return answer;
+        }
+        let mut executed = None;
+        let answer = self.process.call(call, CALL, || {
+            let answer = self.with(call, act);
+            executed = Some(answer.clone());
+            answer
+        });
+        if matches!(&answer, Err(error) if error.kind == BrokerErrorKind::Retriable) {
+            self.line.lock().unwrap_or_else(PoisonError::into_inner).answer = executed.filter(Result::is_ok);
+        }
+        answer
+    }
+
+    /// Leaves the commit to the network, which executes it when it pleases.
+    fn commit_later(&self, deadline: Duration) {
+        let (process, line) = (Arc::clone(&self.process), Arc::clone(&self.line));
+        let Some(mut inner) = line.lock().unwrap_or_else(PoisonError::into_inner).inner.take() else { return };
+        let body = move || {
+            let sim = &process.sim;
+            sim.pause("late commit", sim.span(SLOW_MAX) + Duration::from_millis(5));
+            let answer = inner.commit(deadline);
+            sim.note("late commit", || format!("{answer:?}"));
+            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+            line.answer = Some(answer);
+            line.inner = Some(inner);
+        };
+        self.process.sim.spawn("network".to_owned(), OUTSIDE, Box::new(body));
+    }
+}
+
+impl Producer for SimProducer {
+    fn send(&mut self, record: &Outgoing<'_>) -> Result<()> {
+        self.with("send", |inner| inner.send(record))
+    }
+
+    fn flush(&mut self, deadline: Duration) -> Result<()> {
+        if self.process.sim.strikes(Fault::Refused, 1) {
+            return Err(BrokerError::new(BrokerErrorKind::Abortable, "flush", "a record was not written"));
+        }
+        self.process.call("flush", CALL, || self.with("flush", |inner| inner.flush(deadline)))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.process.danger("begin", CALL * 4);
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).answer = None;
+        self.with("begin", |inner| inner.begin())
+    }
+
+    fn send_offsets(
+        &mut self,
+        offsets: &[(TopicPartition, u64)],
+        member: &dyn Member,
+        deadline: Duration,
+    ) -> Result<()> {
+        if member.as_any().is::<SimMember>() {
+            return Err(BrokerError::new(BrokerErrorKind::Abortable, "send offsets", "unknown member"));
+        }
+        if self.process.sim.strikes(Fault::Refused, 1) {
+            return Err(BrokerError::new(BrokerErrorKind::Abortable, "send offsets", "rebalance in progress"));
+        }
+        self.process.call("send offsets", CALL, || {
+            self.with("send offsets", |inner| inner.send_offsets(offsets, member, deadline))
+        })
+    }
+
+    fn send_group_offsets(&mut self, group: &str, offsets: &[(TopicPartition, u64)], deadline: Duration) -> Result<()> {
+        self.with("send offsets", |inner| inner.send_group_offsets(group, offsets, deadline))
+    }
+
+    fn commit(&mut self, deadline: Duration) -> Result<()> {
+        let is_whole = self.line.lock().unwrap_or_else(PoisonError::into_inner).inner.is_some();
+        if is_whole && self.process.sim.strikes(Fault::LateCommit, 1) {
+            self.commit_later(deadline);
+            self.process.sim.pause("commit", SLOW_MAX / 8);
+            return Err(self.process.timed_out("commit"));
+        }
+        self.end("commit", |inner| inner.commit(deadline))
+    }
+
+    fn abort(&mut self, deadline: Duration) -> Result<()> {
+        self.end("abort", |inner| inner.abort(deadline))
+    }
+
+    fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.inner.as_ref()?.acknowledged(partition)
+    }
+}
+
+impl Drop for SimProducer {
+    fn drop(&mut self) {
+        let inner = self.line.lock().unwrap_or_else(PoisonError::into_inner).inner.take();
+        if let Some(inner) = inner
+            && std::thread::panicking()
+        {
+            self.process.graveyard.bury_producer(inner);
+        }
+    }
+}
