@@ -40,13 +40,20 @@ kafka_prepare() {
 # Values of 10 MiB must pass, so that the limits of Tidemill are tested and not the broker's.
 # After a kill the controller lets a broker come back only when the session of the old one has run out.
 # The cleaner's default buffer is half of the heap that is given here.
+# With a proxied port the broker has a second listener, which tells its clients to come back by way of the proxy.
 kafka_write_properties() {
+  local listener="" advertised="" protocol=""
+  if [ -n "$KAFKA_PROXIED_PORT" ]; then
+    listener=",PROXIED://127.0.0.1:$KAFKA_PROXIED_PORT"
+    advertised=",PROXIED://127.0.0.1:$KAFKA_PROXY_PORT"
+    protocol=",PROXIED:PLAINTEXT"
+  fi
   cat >"$STACK_DIR/kafka/server.properties" <<TEXT
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT,CONTROLLER://127.0.0.1:$KAFKA_CONTROLLER_PORT
-advertised.listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT,CONTROLLER://127.0.0.1:$KAFKA_CONTROLLER_PORT$listener
+advertised.listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT$advertised
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$protocol
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:$KAFKA_CONTROLLER_PORT
 inter.broker.listener.name=PLAINTEXT

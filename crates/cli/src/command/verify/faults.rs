@@ -15,6 +15,7 @@ use tidemill_runtime::status;
 use tidemill_runtime::supervise::slot_name;
 
 use super::reading::ask;
+use super::watch::Watch;
 use crate::args::{BrokerArg, FaultArg, Global, VerifyArgs};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
@@ -211,6 +212,9 @@ pub(super) struct Schedule<'a> {
     pub(super) session: &'a Session,
     pub(super) workers: u32,
     pub(super) faults: &'a [FaultArg],
+    pub(super) watch: &'a Watch,
+    /// The next fault waits this long at most for the tasks of the one before to go on.
+    pub(super) bound_ms: u32,
     pub(super) seed: u64,
     pub(super) started_at: Instant,
 }
@@ -234,7 +238,9 @@ impl Schedule<'_> {
             let count = if fleet.instances.len() > 2 && random.random_ratio(1, TOGETHER) { 2 } else { 1 };
             let all: Vec<usize> = (0..fleet.instances.len()).collect();
             let hit: Vec<usize> = all.choose_multiple(&mut random, count).copied().collect();
-            faults.extend(self.make(fleet, fault, &hit, stop)?);
+            let made = self.make(fleet, fault, &hit, stop)?;
+            self.wait_until_recovered(fleet, &made, stop, &is_over)?;
+            faults.extend(made);
         }
     }
 
@@ -264,6 +270,22 @@ impl Schedule<'_> {
             fault.ended_ms = self.now_ms();
         }
         Ok(made)
+    }
+
+    fn wait_until_recovered(
+        &self,
+        fleet: &mut Fleet,
+        made: &[Fault],
+        stop: &Stop,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), Failure> {
+        let goes_on = |fault: &Fault| {
+            let seen = self.watch.seen();
+            self.now_ms() > fault.at_ms.saturating_add(self.bound_ms)
+                || fault.tasks.iter().all(|task| seen.first_since(*task, fault.at_ms).is_some())
+        };
+        while !made.iter().all(goes_on) && self.wait(fleet, TICK, stop, is_over)? {}
+        Ok(())
     }
 
     /// `false` if it is over before.

@@ -49,6 +49,9 @@ const WAITING_INTERVAL: Duration = Duration::from_secs(5);
 /// Transactions that were left open are ended by the broker after their time-out, and it looks every ten seconds.
 const HANGING_DEADLINE: Duration = Duration::from_secs(45);
 
+/// An instance that is put right takes tasks back within this.
+const RETURN_MS: u32 = 6_000;
+
 /// Who runs the pipeline.
 enum Workers {
     Elsewhere,
@@ -209,6 +212,8 @@ impl Verification<'_> {
             session: &self.session,
             workers: self.args.workers,
             faults: &self.args.faults,
+            watch,
+            bound_ms: self.bound_ms(),
             seed: self.seed,
             started_at: self.started_at,
         };
@@ -335,7 +340,10 @@ fn recoveries(faults: &[Fault], seen: &Seen) -> Vec<Recovery> {
         let others = (0..tasks).filter(|task| together().all(|other| !other.tasks.contains(task)));
         let until_ms = fault.at_ms + recovery_ms.unwrap_or(0);
         let gaps = others.map(|task| seen.gap_max_ms(task, fault.at_ms, until_ms));
-        Recovery { fault: fault.clone(), recovery_ms, others_gap_ms: gaps.max() }
+        let others_gap_ms = gaps.max();
+        let after = fault.ended_ms..fault.ended_ms.saturating_add(RETURN_MS);
+        let return_gap_ms = (0..tasks).map(|task| seen.gap_max_ms(task, after.start, after.end)).max().unwrap_or(0);
+        Recovery { fault: fault.clone(), recovery_ms, others_gap_ms, return_gap_ms }
     };
     faults.iter().map(recovery).collect()
 }

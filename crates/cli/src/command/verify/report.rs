@@ -18,6 +18,8 @@ pub(super) struct Recovery {
     pub(super) recovery_ms: Option<u32>,
     /// The longest time meanwhile in which a task that was not hit had no outcome.
     pub(super) others_gap_ms: Option<u32>,
+    /// The longest time without an outcome of any task in the seconds after the instance was put right.
+    pub(super) return_gap_ms: u32,
 }
 
 #[derive(Debug)]
@@ -88,10 +90,14 @@ impl Report {
                     format!("{:?}", fault.tasks),
                     shown(recovery.recovery_ms),
                     shown(recovery.others_gap_ms),
+                    shown(Some(recovery.return_gap_ms)),
                 ]
             };
             let rows: Vec<Vec<String>> = self.recoveries.iter().map(row).collect();
-            output::table(&["at ms", "fault", "instance", "tasks", "recovered ms", "other tasks' gap ms"], &rows)?;
+            output::table(
+                &["at ms", "fault", "instance", "tasks", "recovered ms", "others' gap ms", "gap at return ms"],
+                &rows,
+            )?;
             output::line("")?;
         }
         for ended in &self.ended {
