@@ -69,7 +69,7 @@ impl Fleet {
         let names = (0..args.instances).map(|number| format!("v-{number}"));
         let instances = names.map(|name| Instance { name, child: None, is_frozen: false }).collect();
         let mut fleet = Self {
-            program: std::env::current_exe()?,
+            program: own_program()?,
             arguments: arguments(global, args, &dir),
             topology: global.topology.clone(),
             dir,
@@ -183,6 +183,12 @@ impl Drop for Fleet {
             let _ended_already = child.wait();
         }
     }
+}
+
+/// The program that runs here, also when its file has been replaced meanwhile.
+fn own_program() -> Result<PathBuf, Failure> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Ok(running) } else { Ok(std::env::current_exe()?) }
 }
 
 /// The command line that this process was given, as far as it says what is run, and what keeps the instances apart.
