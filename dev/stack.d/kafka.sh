@@ -69,7 +69,7 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=${TIDEMILL_KAFKA_CLEANUP_MS:-1000}
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
@@ -85,6 +85,8 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d %p %c{1} %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
+logger.transactions.name=kafka.coordinator.transaction
+logger.transactions.level=info
 TEXT
 }
 

@@ -24,7 +24,7 @@ use crate::proxy::Proxy;
 use crate::stack::Stack;
 use crate::verification::Tidemill;
 
-const SECONDS: u64 = 40;
+const SECONDS: u64 = 25;
 const INSTANCES: u32 = 3;
 /// After an incident has passed, outcomes of every task go on within this. A lost answer to a commit is waited for until
 /// the transaction's time-out of 15 s; a killed broker takes its clients some seconds to find again; and workers are hit
@@ -112,7 +112,7 @@ fn everything_holds_whatever_is_killed_frozen_or_cut_off() {
 /// Tasks of a slot that is gone for good have outcomes again within the session and a little more.
 fn take_over(tidemill: &Tidemill<'_>, seed: u64) {
     let verification = tidemill.verify(&options(format_args!(
-        "--seed {seed} --duration 22 --rate 120 --accounts 200 --instances 2 --workers 1 --faults lose --recovery-bound {}",
+        "--seed {seed} --duration 18 --rate 120 --accounts 200 --instances 2 --workers 1 --faults lose --recovery-bound {}",
         TAKE_OVER_BOUND.as_secs()
     )));
     let (verdict, holds) = verification.verdict();

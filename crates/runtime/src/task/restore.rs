@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::broker::{Broker, BrokerError, Isolation, ProducerOptions, RecordBatch, TopicPartition};
@@ -36,6 +37,8 @@ pub(crate) struct StartTask {
     pub(crate) transaction_timeout: Duration,
     /// Wait before the start: not zero when the one before has failed.
     pub(crate) delay: Duration,
+    /// Set once nobody waits for the task any more. The start then lets go of the store, which the next one needs.
+    pub(crate) abandoned: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +49,14 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error("nobody waits for the task any more")]
+    Abandoned,
 }
 
 impl StartTask {
     pub(crate) fn run(&self) -> Result<Task, StartError> {
         self.clock.sleep(self.delay);
+        self.check_wanted()?;
         let number = self.state_log.partition;
         let mut store = self.open_store()?;
         // Offsets up to here may hold transactions that are still open; the log is caught up when all of it can be read.
@@ -111,6 +117,7 @@ impl StartTask {
         reader.assign(&self.state_log, next_offset)?;
         let mut batch = RecordBatch::default();
         loop {
+            self.check_wanted()?;
             reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_INTERVAL)?;
             if let Some(last) = batch.metas().last() {
                 next_offset = last.offset + 1;
@@ -122,6 +129,10 @@ impl StartTask {
                 return Ok(watermarks.high);
             }
         }
+    }
+
+    fn check_wanted(&self) -> Result<(), StartError> {
+        if self.abandoned.load(Ordering::Relaxed) { Err(StartError::Abandoned) } else { Ok(()) }
     }
 
     /// The last owner did not let go: fences it and ends the transaction it may have left open, instead of waiting until
@@ -138,6 +149,7 @@ impl StartTask {
         let started_at = self.clock.now();
         let mut reported = 0;
         loop {
+            self.check_wanted()?;
             let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
             if readable >= end {
                 return Ok(());

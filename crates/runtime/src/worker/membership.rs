@@ -1,5 +1,7 @@
 //! Which tasks the worker owns: coming, going, and starting in the background.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
@@ -57,6 +59,7 @@ impl Worker {
 
     fn start_after(&mut self, delay: Duration, number: u32) {
         let pipeline = &self.shared.topology.pipeline;
+        let abandoned = Arc::new(AtomicBool::new(false));
         let start = StartTask {
             broker: self.shared.broker.clone(),
             stores: self.shared.stores.clone(),
@@ -70,13 +73,14 @@ impl Worker {
             patience: START_PATIENCE,
             transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
             delay,
+            abandoned: Arc::clone(&abandoned),
         };
         let (done, task) = channel();
         std::thread::spawn(move || {
             // The worker may have lost interest meanwhile; then the task is dropped, and its store closed, right here.
             let _unwanted = done.send(start.run());
         });
-        self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task });
+        self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task, abandoned });
     }
 
     /// Takes over the tasks that are caught up. Each commits a claim at once, so that a successor knows whom to settle.

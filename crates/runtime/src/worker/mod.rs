@@ -72,6 +72,14 @@ pub struct WorkerHealth {
 struct Starting {
     started_at: Duration,
     task: Receiver<Result<Task, StartError>>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Drop for Starting {
+    /// Whoever starts the task next needs its store.
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
 }
 
 pub struct Worker {

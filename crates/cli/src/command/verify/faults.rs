@@ -29,7 +29,7 @@ const BEYOND_SESSION: Duration = Duration::from_secs(4);
 /// An orderly end takes no longer; then the process is killed.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(30);
 /// Between two faults.
-const QUIET_MS: std::ops::Range<u64> = 2_000..5_000;
+const QUIET_MS: std::ops::Range<u64> = 3_000..7_000;
 /// One fault in so many hits two instances at once, where that leaves one alone.
 const TOGETHER: u32 = 4;
 

@@ -51,6 +51,8 @@ const HANGING_DEADLINE: Duration = Duration::from_secs(45);
 
 /// An instance that is put right takes tasks back within this.
 const RETURN_MS: u32 = 6_000;
+/// A return that is followed sooner by the next fault says nothing.
+const RETURN_MS_MIN: u32 = 4_000;
 
 /// Who runs the pipeline.
 enum Workers {
@@ -157,7 +159,7 @@ impl Verification<'_> {
         let seen = watch.seen().clone();
         drop(watch);
         let ended = stop_workers(workers)?;
-        let recoveries = recoveries(&faults, &seen);
+        let recoveries = recoveries(&faults, &seen, load_ended_ms);
         let mut rules = self.judge(drained)?;
         if !faults.is_empty() {
             rules.push(recovered(&recoveries, self.bound_ms(), load_ended_ms));
@@ -330,8 +332,8 @@ fn stop_workers(workers: Workers) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// What each fault cost: those that were made together are one.
-fn recoveries(faults: &[Fault], seen: &Seen) -> Vec<Recovery> {
+/// What each fault cost. Those that were made together are one.
+fn recoveries(faults: &[Fault], seen: &Seen, load_ended_ms: u32) -> Vec<Recovery> {
     let tasks = u32::try_from(seen.tasks.len()).unwrap_or(u32::MAX);
     let recovery = |fault: &Fault| {
         let together = || faults.iter().filter(|other| other.at_ms < fault.ended_ms && fault.at_ms < other.ended_ms);
@@ -339,10 +341,13 @@ fn recoveries(faults: &[Fault], seen: &Seen) -> Vec<Recovery> {
         let recovery_ms = firsts.map(|firsts| firsts.into_iter().max().map_or(0, |last| last - fault.at_ms));
         let others = (0..tasks).filter(|task| together().all(|other| !other.tasks.contains(task)));
         let until_ms = fault.at_ms + recovery_ms.unwrap_or(0);
-        let gaps = others.map(|task| seen.gap_max_ms(task, fault.at_ms, until_ms));
-        let others_gap_ms = gaps.max();
-        let after = fault.ended_ms..fault.ended_ms.saturating_add(RETURN_MS);
-        let return_gap_ms = (0..tasks).map(|task| seen.gap_max_ms(task, after.start, after.end)).max().unwrap_or(0);
+        let others_gap_ms = others.map(|task| seen.gap_max_ms(task, fault.at_ms, until_ms)).max();
+        let next_ms = faults.iter().map(|other| other.at_ms).find(|at_ms| *at_ms >= fault.ended_ms);
+        let quiet_until_ms =
+            next_ms.unwrap_or(u32::MAX).min(load_ended_ms).min(fault.ended_ms.saturating_add(RETURN_MS));
+        let is_quiet = quiet_until_ms.saturating_sub(fault.ended_ms) >= RETURN_MS_MIN;
+        let after = || (0..tasks).map(|task| seen.gap_max_ms(task, fault.ended_ms, quiet_until_ms)).max();
+        let return_gap_ms = is_quiet.then(after).flatten();
         Recovery { fault: fault.clone(), recovery_ms, others_gap_ms, return_gap_ms }
     };
     faults.iter().map(recovery).collect()

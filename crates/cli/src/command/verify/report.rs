@@ -18,8 +18,9 @@ pub(super) struct Recovery {
     pub(super) recovery_ms: Option<u32>,
     /// The longest time meanwhile in which a task that was not hit had no outcome.
     pub(super) others_gap_ms: Option<u32>,
-    /// The longest time without an outcome of any task in the seconds after the instance was put right.
-    pub(super) return_gap_ms: u32,
+    /// The longest time without an outcome of any task in the seconds after the instance was put right. `None` if there
+    /// was no quiet then.
+    pub(super) return_gap_ms: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Report {
                     format!("{:?}", fault.tasks),
                     shown(recovery.recovery_ms),
                     shown(recovery.others_gap_ms),
-                    shown(Some(recovery.return_gap_ms)),
+                    shown(recovery.return_gap_ms),
                 ]
             };
             let rows: Vec<Vec<String>> = self.recoveries.iter().map(row).collect();
