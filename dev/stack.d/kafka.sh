@@ -40,6 +40,9 @@ kafka_prepare() {
 # Values of 10 MiB must pass, so that the limits of Tidemill are tested and not the broker's.
 # After a kill the controller lets a broker come back only when the session of the old one has run out.
 # The cleaner's default buffer is half of the heap that is given here.
+# How often transactions that have timed out are looked for: often, so that tests need not wait. A broker that does so
+# before it knows who leads which partition, as after a kill, takes partitions for deleted and ends transactions without
+# their markers; tests that kill it set Kafka's own 10 s.
 # With a proxied port the broker has a second listener, which tells its clients to come back by way of the proxy.
 kafka_write_properties() {
   local listener="" advertised="" protocol=""
@@ -69,7 +72,7 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
-transaction.abort.timed.out.transaction.cleanup.interval.ms=${TIDEMILL_KAFKA_CLEANUP_MS:-1000}
+transaction.abort.timed.out.transaction.cleanup.interval.ms=$KAFKA_ABORT_INTERVAL_MS
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
