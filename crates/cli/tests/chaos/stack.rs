@@ -4,8 +4,12 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+const TICK: Duration = Duration::from_millis(50);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Of the parts and of the proxy.
 pub(crate) struct Ports {
@@ -75,12 +79,29 @@ impl Stack {
         self.run("up").unwrap_or_else(|message| panic!("{message}"));
     }
 
-    /// `kill -9`, by the pid that `dev/stack` has written down.
+    /// `kill -9`.
     pub(crate) fn kill(&self, component: &str) {
+        kill_process(self.pid(component), Signal::KILL).expect("it can be killed");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(&self, component: &str) {
+        let pid = self.pid(component);
+        kill_process(pid, Signal::TERM).expect("it can be asked");
+        let started_at = Instant::now();
+        // A process that nobody waits for stays in the table once it has ended.
+        let runs = || fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).is_ok_and(|line| !line.is_empty());
+        while runs() {
+            assert!(started_at.elapsed() < STOP_DEADLINE, "{component} does not stop");
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// As `dev/stack` has written it down.
+    fn pid(&self, component: &str) -> Pid {
         let file = self.folder.join(component).join("pid");
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let pid = text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, Signal::KILL).expect("it can be killed");
+        text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid")
     }
 
     /// Where the broker listens for those who come by way of the proxy.
