@@ -1,8 +1,9 @@
 # What one types most often. The targets are short; the work is in dev/stack, cargo and xtask.
 
+SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo stack check test clean-data
+.PHONY: help demo stack check test chaos clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +22,12 @@ check: ## Formatting, lints, and the rules of STYLE.md
 
 test: stack check ## Everything: check, then all tests, with the real parts
 	eval "$$(dev/stack env)" && cargo test --workspace
+
+CHAOS_SECONDS := $(or $(TIDEMILL_CHAOS_SECONDS),3600)
+
+chaos: ## An hour of kills, zombies and a broken network on real parts; TIDEMILL_CHAOS_SECONDS for another time
+	mkdir -p data
+	set -o pipefail; TIDEMILL_CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --package tidemill --test chaos -- --nocapture 2>&1 | tee data/chaos.log
 
 clean-data: ## Stops the stack and deletes all local data; downloads and builds stay
 	dev/stack wipe

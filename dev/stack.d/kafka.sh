@@ -40,13 +40,23 @@ kafka_prepare() {
 # Values of 10 MiB must pass, so that the limits of Tidemill are tested and not the broker's.
 # After a kill the controller lets a broker come back only when the session of the old one has run out.
 # The cleaner's default buffer is half of the heap that is given here.
+# How often transactions that have timed out are looked for: often, so that tests need not wait. A broker that does so
+# before it knows who leads which partition, as after a kill, takes partitions for deleted and ends transactions without
+# their markers; tests that kill it set Kafka's own 10 s.
+# With a proxied port the broker has a second listener, which tells its clients to come back by way of the proxy.
 kafka_write_properties() {
+  local listener="" advertised="" protocol=""
+  if [ -n "$KAFKA_PROXIED_PORT" ]; then
+    listener=",PROXIED://127.0.0.1:$KAFKA_PROXIED_PORT"
+    advertised=",PROXIED://127.0.0.1:$KAFKA_PROXY_PORT"
+    protocol=",PROXIED:PLAINTEXT"
+  fi
   cat >"$STACK_DIR/kafka/server.properties" <<TEXT
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT,CONTROLLER://127.0.0.1:$KAFKA_CONTROLLER_PORT
-advertised.listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT,CONTROLLER://127.0.0.1:$KAFKA_CONTROLLER_PORT$listener
+advertised.listeners=PLAINTEXT://127.0.0.1:$KAFKA_PORT$advertised
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$protocol
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:$KAFKA_CONTROLLER_PORT
 inter.broker.listener.name=PLAINTEXT
@@ -62,7 +72,7 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=$KAFKA_ABORT_INTERVAL_MS
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
@@ -78,6 +88,8 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d %p %c{1} %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
+logger.transactions.name=kafka.coordinator.transaction
+logger.transactions.level=info
 TEXT
 }
 

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Status,
     /// Checks that every payment has exactly one outcome and that all money balances.
     Reconcile,
+    /// Proves with payments of its own, under load, that nothing is lost, doubled or out of order.
+    Verify(VerifyArgs),
     /// Looks at dead letters, and sends them back to the stage that failed.
     #[command(subcommand)]
     Dlq(DlqCommand),
@@ -268,6 +270,67 @@ pub(crate) struct DemoArgs {
     /// Worker threads.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: u32,
+}
+
+/// What can be done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FaultArg {
+    /// Killed without warning, and started again at once.
+    Kill,
+    /// Killed without warning, and started again once others have taken its tasks over.
+    Lose,
+    /// Stopped for longer than its session lasts, then let go on.
+    Freeze,
+    /// Asked to end, and started again later.
+    Leave,
+}
+
+impl FaultArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Lose => "lose",
+            Self::Freeze => "freeze",
+            Self::Leave => "leave",
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// Records per second.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) rate: u64,
+    /// Seconds of load.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) duration: u64,
+    /// Accounts of payers to open.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) accounts: u32,
+    /// The same seed hands out the same payments and makes the same faults; one is chosen and printed when absent.
+    #[arg(long, env = "TIDEMILL_SEED")]
+    pub(crate) seed: Option<u64>,
+    /// Seconds to wait for the last outcome.
+    #[arg(long, default_value_t = 120)]
+    pub(crate) drain_timeout: u64,
+    /// Worker threads per unit in each process that this command runs the pipeline in.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) workers: u32,
+    /// Processes of the pipeline to start; 0 if it runs already.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub(crate) instances: u32,
+    /// Faults to make in the processes that were started.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) faults: Vec<FaultArg>,
+    /// Seconds within which the tasks of a process must go on after a fault.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) recovery_bound: u64,
+    /// Setting to override in the started processes alone.
+    #[arg(long = "instance-set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) instance_overrides: Vec<(String, String)>,
+    /// Folder of the started processes: their logs and stores.
+    #[arg(long, default_value = "data/verify")]
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod provision;
 mod reconcile;
 mod run;
 mod status;
+mod verify;
 
 use crate::args::{Args, Command};
 use crate::exit::{Exit, Failure};
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Consume(args) => consume::run(global, args),
         Command::Status => status::run(global),
         Command::Reconcile => reconcile::run(global),
+        Command::Verify(args) => verify::run(global, args),
         Command::Dlq(command) => dlq::run(global, command),
         Command::Demo(args) => demo::run(global, args),
         Command::Dev(command) => dev::run(command),

@@ -10,3 +10,4 @@ mod records;
 mod sql;
 mod tidemill;
 mod topology;
+mod verify;

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::broker::{Broker, BrokerError, Isolation, ProducerOptions, RecordBatch, TopicPartition};
@@ -52,6 +53,8 @@ pub(crate) struct StartTask {
     pub(crate) transaction_timeout: Duration,
     /// Wait before the start: not zero when the one before has failed.
     pub(crate) delay: Duration,
+    /// Set once nobody waits for the task any more. The start then lets go of the store, which the next one needs.
+    pub(crate) abandoned: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,8 @@ pub enum StartError {
          emptied or made anew; restore it, or delete the group's offsets to begin from the start of the inputs"
     )]
     LogLost { log: String, group: String, topic: String, offset: u64 },
+    #[error("nobody waits for the task any more")]
+    Abandoned,
 }
 
 impl StartError {
@@ -79,6 +84,7 @@ impl StartError {
             Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. }) => "store_rebuilt",
             Self::Checkpoint(_) => "checkpoint_unreadable",
             Self::LogLost { .. } => "state_log_lost",
+            Self::Abandoned => "task_starting",
         }
     }
 }
@@ -86,6 +92,7 @@ impl StartError {
 impl StartTask {
     pub(crate) fn run(&self) -> Result<Task, StartError> {
         self.clock.sleep(self.delay);
+        self.check_wanted()?;
         self.enter(Phase::Opening);
         let mut store = self.open_store()?;
         let before = Checkpoint::of_store(store.as_ref())?;
@@ -189,6 +196,7 @@ impl StartTask {
         let mut batch = RecordBatch::default();
         loop {
             self.health.restored(progress);
+            self.check_wanted()?;
             reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_INTERVAL)?;
             if let Some(last) = batch.metas().last() {
                 progress.next_offset = last.offset + 1;
@@ -218,6 +226,10 @@ impl StartTask {
         );
     }
 
+    fn check_wanted(&self) -> Result<(), StartError> {
+        if self.abandoned.load(Ordering::Relaxed) { Err(StartError::Abandoned) } else { Ok(()) }
+    }
+
     /// The last owner did not let go: fences it and ends the transaction it may have left open, instead of waiting until
     /// that times out.
     fn settle(&self, owner: &str) -> Result<(), StartError> {
@@ -234,6 +246,7 @@ impl StartTask {
         let started_at = self.clock.now();
         let mut reported = 0;
         loop {
+            self.check_wanted()?;
             let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
             if readable >= end {
                 return Ok(());

@@ -1,5 +1,7 @@
 //! Which tasks the worker owns: coming, going, and starting in the background.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
@@ -71,6 +73,7 @@ impl Worker {
         };
         let pipeline = &self.shared.topology.pipeline;
         let health = self.health.task(number);
+        let abandoned = Arc::new(AtomicBool::new(false));
         let start = StartTask {
             broker: self.shared.broker.clone(),
             stores: self.shared.stores.clone(),
@@ -88,6 +91,7 @@ impl Worker {
             patience: START_PATIENCE,
             transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
             delay,
+            abandoned: Arc::clone(&abandoned),
         };
         let (done, task) = channel();
         let body = Box::new(move || {
@@ -98,7 +102,7 @@ impl Worker {
         if let Err(error) = self.shared.threads.spawn(format!("start-{number}"), body) {
             tracing::error!(code = "thread_not_started", task = number, %error, "a task cannot be started");
         }
-        self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task });
+        self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task, abandoned });
     }
 
     /// Takes over the tasks that are caught up. Each commits a claim at once, so that a successor knows whom to settle.

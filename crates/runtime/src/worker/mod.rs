@@ -65,6 +65,14 @@ pub struct Shared {
 struct Starting {
     started_at: Duration,
     task: Receiver<Result<Task, StartError>>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Drop for Starting {
+    /// Whoever starts the task next needs its store.
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What went wrong with the starts of a task.
