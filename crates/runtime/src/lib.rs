@@ -14,6 +14,7 @@ pub mod lag;
 pub mod provision;
 pub mod registry;
 pub mod sink_worker;
+pub mod stable_offset;
 pub mod status;
 pub mod store;
 pub mod supervise;

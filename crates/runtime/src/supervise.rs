@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidemill_topology::plan::Unit;
 
 use crate::sink_worker::{SinkWorker, SinkWorkerError};
-use crate::worker::{Shared, Worker, WorkerError, WorkerHealth};
+use crate::worker::{OnStop, Shared, Worker, WorkerError, WorkerHealth};
 
 /// After this long without a step a worker counts as dead.
 const STALL: Duration = Duration::from_secs(60);
@@ -25,6 +25,7 @@ pub struct RunOptions {
     /// Units to run; empty for all.
     pub units: Vec<String>,
     pub sinks: RunSinks,
+    pub on_stop: OnStop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
     let (report, ended) = channel();
     let mut running = Running { stop, threads: Vec::new(), ended, health: Health::default() };
     let topology = Arc::clone(&shared.topology);
+    let on_stop = options.on_stop;
     let is_wanted = |unit: &&Unit| options.units.is_empty() || options.units.contains(&unit.name);
     for unit in topology.units.iter().filter(is_wanted) {
         let unit = Arc::new(unit.clone());
@@ -100,7 +102,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
             running.health.workers.push((slot.clone(), Arc::clone(&health)));
             running.spawn(slot.clone(), &report, move |stop| {
                 Worker::new(shared, unit, slot.clone(), siblings, health)
-                    .and_then(|worker| worker.run(stop))
+                    .and_then(|worker| worker.run(stop, on_stop))
                     .map_err(|error| RunError::Worker { slot, error })
             })?;
         }
@@ -112,7 +114,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
             let shared = Arc::clone(shared);
             running.health.sinks.push((slot.clone(), Arc::clone(&health)));
             running.spawn(slot.clone(), &report, move |stop| {
-                Ok(SinkWorker::new(shared, plan, slot, health).and_then(|worker| worker.run(stop))?)
+                Ok(SinkWorker::new(shared, plan, slot, health).and_then(|worker| worker.run(stop, on_stop))?)
             })?;
         }
     }

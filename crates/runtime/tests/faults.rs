@@ -25,7 +25,7 @@ use tidemill_runtime::status;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks};
 use tidemill_runtime::telemetry::Telemetry;
-use tidemill_runtime::worker::Shared;
+use tidemill_runtime::worker::{OnStop, Shared};
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
 
@@ -278,7 +278,13 @@ fn every_record_counts_once_although_transactions_fail() {
         state_dir: folder.path().join("state"),
     });
     let expected = write_words(broker.as_ref());
-    let options = RunOptions { instance: "a".to_owned(), workers: 2, units: Vec::new(), sinks: RunSinks::None };
+    let options = RunOptions {
+        instance: "a".to_owned(),
+        workers: 2,
+        units: Vec::new(),
+        sinks: RunSinks::None,
+        on_stop: OnStop::Leave,
+    };
     let running = supervise::start(&shared, &options).expect("workers start");
     let seen = read_counts(broker.as_ref(), || {
         if let Some(ended) = running.wait(Duration::ZERO) {

@@ -14,6 +14,7 @@ mod provision;
 mod reconcile;
 mod run;
 mod status;
+mod txn;
 
 use crate::args::{Args, Command};
 use crate::exit::{Exit, Failure};
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Status => status::run(global),
         Command::Reconcile => reconcile::run(global),
         Command::Dlq(command) => dlq::run(global, command),
+        Command::Txn(command) => txn::run(global, command),
         Command::Demo(args) => demo::run(global, args),
         Command::Dev(command) => dev::run(command),
         Command::Completions { shell } => completions::run(*shell),
