@@ -57,7 +57,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// Only the runtime talks to Kafka.
-const KAFKA_CLIENTS: &[&str] = &["rdkafka", "rdkafka-sys"];
+const KAFKA_CLIENTS: &[&str] = &["kafka-protocol", "rdkafka", "rdkafka-sys"];
 const KAFKA_OWNER: &str = "tidemill-runtime";
 
 /// A processor is pure because there is nothing here that it could be impure with.
@@ -68,7 +68,7 @@ const PROCESSORS_USE_EXACTLY: &[&str] =
 /// The contracts know no client, no format of the outside and no asynchronous code.
 const CORE: &str = "tidemill-core";
 const CORE_NEVER_USES: &[&str] =
-    &["apache-avro", "axum", "rdkafka", "rdkafka-sys", "redis", "serde_json", "sqlx", "tokio"];
+    &["apache-avro", "axum", "kafka-protocol", "rdkafka", "rdkafka-sys", "redis", "serde_json", "sqlx", "tokio"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

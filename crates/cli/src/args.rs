@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// Looks at dead letters, and sends them back to the stage that failed.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Looks at open transactions, and ends those that nobody else will.
+    #[command(subcommand)]
+    Txn(TxnCommand),
     /// Generates payments and runs the whole pipeline on the embedded broker.
     Demo(DemoArgs),
     /// Tools for development.
@@ -127,6 +130,15 @@ pub(crate) struct RunArgs {
     /// Ends once everything has been processed.
     #[arg(long)]
     pub(crate) until_idle: bool,
+    /// What a stop means for the tasks: others get them at once, or this instance finds them again within a session.
+    #[arg(long, env = "TIDEMILL_ON_STOP", default_value = "leave")]
+    pub(crate) on_stop: OnStopArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnStopArg {
+    Leave,
+    Stay,
 }
 
 #[derive(Debug, clap::Args)]
@@ -255,6 +267,37 @@ pub(crate) enum DlqCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TxnCommand {
+    /// Lists the transactions that are open on the pipeline's topics.
+    List,
+    /// Lists those that no coordinator knows: they hold readers back for good.
+    FindHanging,
+    /// Aborts a transaction that hangs, on all partitions of the cluster where it does.
+    Abort(TxnAbortArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "which", required = true, multiple = false, args = ["producer_id", "partition"])]
+pub(crate) struct TxnAbortArgs {
+    /// Producer whose transaction it is.
+    #[arg(long, value_name = "ID")]
+    pub(crate) producer_id: Option<i64>,
+    /// Partition that it holds back: `payments.requested.v1-0`.
+    #[arg(long, value_name = "TOPIC-N")]
+    pub(crate) partition: Option<String>,
+    /// Why; logged with what was done.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Also aborts what its coordinator still runs. That can split a transaction in two: make sure that its producer and
+    /// its coordinator are gone for good.
+    #[arg(long)]
+    pub(crate) force_running: bool,
+    /// Does not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -33,6 +33,7 @@ pub mod registry;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 pub mod sink_worker;
+pub mod stable_offset;
 pub mod status;
 pub mod store;
 pub mod supervise;

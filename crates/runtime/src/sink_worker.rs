@@ -19,7 +19,8 @@ use crate::broker::{
 use crate::codecs::{Codecs, ValueError};
 use crate::dead_letter::{self, FailedBy, Failure};
 use crate::health::WorkerHealth;
-use crate::worker::{Shared, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+use crate::worker::membership::end_membership;
+use crate::worker::{OnStop, Shared, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
 const RECORDS_PER_BATCH_MAX: usize = 5_000;
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -82,7 +83,7 @@ impl SinkWorker {
     }
 
     /// Works until `stop` is set. A database that does not answer pauses the sink; only wrong set-up ends it.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
+    pub fn run(mut self, stop: &AtomicBool, on_stop: OnStop) -> Result<(), SinkWorkerError> {
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.step() {
                 self.recover(error)?;
@@ -90,6 +91,10 @@ impl SinkWorker {
             self.health.stepped_at_ms.store(self.shared.clock.unix_ms(), Ordering::Relaxed);
             self.health.tasks_owned.store(self.tasks.len() as u64, Ordering::Relaxed);
             self.health.is_prepared.store(self.member.is_some(), Ordering::Relaxed);
+        }
+        // What is written is written: whoever gets the tasks claims them from the sink itself.
+        if let Some(member) = self.member.take() {
+            end_membership(member, &self.slot, on_stop);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use tidemill_topology::plan::Unit;
 
 use crate::health::{Health, WorkerHealth};
 use crate::sink_worker::{SinkWorker, SinkWorkerError};
-use crate::worker::{Shared, Worker, WorkerError};
+use crate::worker::{OnStop, Shared, Worker, WorkerError};
 
 /// What to run here.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct RunOptions {
     /// Units to run; empty for all.
     pub units: Vec<String>,
     pub sinks: RunSinks,
+    pub on_stop: OnStop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
     let (report, ended) = channel();
     let mut running = Running { stop, threads: Vec::new(), ended, health: Health::default() };
     let topology = Arc::clone(&shared.topology);
+    let on_stop = options.on_stop;
     let is_wanted = |unit: &&Unit| options.units.is_empty() || options.units.contains(&unit.name);
     for unit in topology.units.iter().filter(is_wanted) {
         let unit = Arc::new(unit.clone());
@@ -73,7 +75,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
             running.health.workers.push((slot.clone(), Arc::clone(&health)));
             running.spawn(slot.clone(), &report, move |stop| {
                 Worker::new(shared, unit, slot.clone(), siblings, health)
-                    .and_then(|worker| worker.run(stop))
+                    .and_then(|worker| worker.run(stop, on_stop))
                     .map_err(|error| RunError::Worker { slot, error })
             })?;
         }
@@ -85,7 +87,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
             let shared = Arc::clone(shared);
             running.health.sinks.push((slot.clone(), Arc::clone(&health)));
             running.spawn(slot.clone(), &report, move |stop| {
-                Ok(SinkWorker::new(shared, plan, slot, health).and_then(|worker| worker.run(stop))?)
+                Ok(SinkWorker::new(shared, plan, slot, health).and_then(|worker| worker.run(stop, on_stop))?)
             })?;
         }
     }

@@ -21,6 +21,8 @@ pub struct Telemetry {
     pub txn_commit_seconds: Histogram,
     pub state_catch_up_seconds: Histogram,
     pub group_offsets_disagree: IntCounter,
+    /// 1 while readers of the partition are held back for longer than any transaction may take.
+    pub stable_offset_stuck: IntGaugeVec,
     pub tasks_owned: IntGaugeVec,
     /// 1 for the phase that a task is in.
     pub task_phase: IntGaugeVec,
@@ -57,6 +59,11 @@ impl Telemetry {
             group_offsets_disagree: make.counter(
                 "group_offsets_disagree_total",
                 "Times the group's committed offset was not the state log's position.",
+            )?,
+            stable_offset_stuck: make.gauges(
+                "stable_offset_stuck",
+                "1 while a transaction that does not end holds the partition's readers back.",
+                &["topic", "partition"],
             )?,
             tasks_owned: make.gauges("tasks_owned", "Tasks that run here.", &["slot"])?,
             task_phase: make.gauges(

@@ -31,15 +31,39 @@ pub(crate) struct Transaction {
     opened_at: Option<Duration>,
     bytes: u64,
     records: u64,
+    standing: Standing,
+}
+
+/// Whether the producer may begin another transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Good,
+    /// An end was asked for more than once. The first request may still be under way, and with Kafka's first protocol it
+    /// would end whatever transaction it finds: only another epoch keeps it out.
+    Retired,
 }
 
 impl Transaction {
     pub(crate) fn new(broker: Arc<dyn Broker>, clock: Arc<dyn Clock>, id: String, timeout: Duration) -> Self {
-        Self { broker, clock, id, timeout, producer: None, opened_at: None, bytes: 0, records: 0 }
+        Self {
+            broker,
+            clock,
+            id,
+            timeout,
+            producer: None,
+            opened_at: None,
+            bytes: 0,
+            records: 0,
+            standing: Standing::Good,
+        }
     }
 
     /// Opens a producer if there is none. Settles what a predecessor of this slot left open.
     pub(crate) fn prepare(&mut self) -> Result<()> {
+        if self.standing == Standing::Retired && !self.is_open() {
+            self.producer = None;
+            self.standing = Standing::Good;
+        }
         if self.producer.is_none() {
             let options = ProducerOptions::Transactional { id: self.id.clone(), timeout: self.timeout };
             self.producer = Some(self.broker.producer(&options)?);
@@ -67,6 +91,9 @@ impl Transaction {
     /// Begins, unless a transaction is open.
     pub(crate) fn open(&mut self) -> Result<()> {
         if self.opened_at.is_none() {
+            if self.standing == Standing::Retired {
+                self.prepare()?;
+            }
             self.producer()?.begin()?;
             self.opened_at = Some(self.clock.now());
         }
@@ -127,10 +154,24 @@ impl Transaction {
         self.retry(|producer| producer.flush(deadline))?;
         self.retry(|producer| send_offsets(producer, offsets, member, deadline))?;
         // A commit that did not answer in time may have happened, so from here on only the state log knows.
-        self.retry(|producer| producer.commit(deadline))?;
+        self.end(|producer| producer.commit(deadline))?;
         #[cfg(feature = "sabotage")]
         crate::sabotage::write_held(&self.id.clone(), self.producer()?.as_mut(), deadline)?;
         Ok(())
+    }
+
+    /// Asks for the end of the transaction. Where that took more than one request, the producer has had its last one.
+    fn end(&mut self, mut call: impl FnMut(&mut dyn Producer) -> Result<()>) -> Result<()> {
+        let mut calls = 0_u32;
+        let answer = self.retry(|producer| {
+            calls += 1;
+            call(producer)
+        });
+        let is_doubtful = self.producer.as_ref().is_some_and(|producer| producer.is_doubtful());
+        if (calls > 1 || is_doubtful) && !sabotaged!(ReuseProducer) {
+            self.standing = Standing::Retired;
+        }
+        answer
     }
 
     /// The same call again until it answers or the deadline has passed.
@@ -160,7 +201,7 @@ impl Transaction {
             | BrokerErrorKind::RecordRefused
             | BrokerErrorKind::Misconfigured => {
                 let deadline = self.timeout;
-                !self.is_open() || self.retry(|producer| producer.abort(deadline)).is_ok()
+                !self.is_open() || self.end(|producer| producer.abort(deadline)).is_ok()
             }
         };
         #[cfg(feature = "sabotage")]

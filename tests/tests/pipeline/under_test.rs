@@ -21,7 +21,7 @@ use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running, instance_dir};
 use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::threads::SystemThreads;
-use tidemill_runtime::worker::Shared;
+use tidemill_runtime::worker::{OnStop, Shared};
 use tidemill_schemas::CODECS;
 use tidemill_topology::{BrokerChoice, Catalog, Options, Topology, compile};
 
@@ -123,7 +123,13 @@ impl UnderTest {
             telemetry: Telemetry::new(&pipeline.name, "test", &pipeline.config_hash).expect("metrics have good names"),
             state_dir: instance_dir(&self.topology.state_dir, instance),
         };
-        let options = RunOptions { instance: instance.to_owned(), workers, units: Vec::new(), sinks: RunSinks::All };
+        let options = RunOptions {
+            instance: instance.to_owned(),
+            workers,
+            units: Vec::new(),
+            sinks: RunSinks::All,
+            on_stop: OnStop::Leave,
+        };
         supervise::start(&Arc::new(shared), &options).expect("threads start")
     }
 

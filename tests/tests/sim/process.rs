@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidemill_runtime::broker::Broker;
+use tidemill_runtime::health::WorkerHealth;
 use tidemill_runtime::registry::SchemaRegistry;
 use tidemill_runtime::supervise::slot_name;
 use tidemill_runtime::telemetry::Telemetry;
-use tidemill_runtime::worker::{Shared, Worker, WorkerError, WorkerHealth};
+use tidemill_runtime::worker::{OnStop, Shared, Worker, WorkerError};
 use tidemill_topology::Topology;
 
 use crate::disk::{Disk, SimStores};
@@ -147,7 +148,7 @@ impl Machine {
             let process = Arc::clone(&process);
             let body = move || {
                 let worker = Worker::new(shared, unit, slot, siblings, Arc::new(WorkerHealth::default()));
-                let result = worker.and_then(|worker| worker.run(&process.stop));
+                let result = worker.and_then(|worker| worker.run(&process.stop, OnStop::Leave));
                 process.ended(&result);
             };
             sim.spawn(format!("{}{number}", self.name), incarnation, Box::new(body));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tidemill_runtime::broker::{Isolation, TopicPartition};
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
+use tidemill_runtime::worker::OnStop;
 
 use crate::args::{BrokerArg, DemoArgs, Global};
 use crate::command::produce::Target;
@@ -48,8 +49,13 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Failure> {
     let session = Session::connect(Arc::new(topology), Access::Work { workers: args.workers })?;
     session.provision()?;
     let shared = session.shared("demo")?;
-    let options =
-        RunOptions { instance: "demo".to_owned(), workers: args.workers, units: Vec::new(), sinks: RunSinks::All };
+    let options = RunOptions {
+        instance: "demo".to_owned(),
+        workers: args.workers,
+        units: Vec::new(),
+        sinks: RunSinks::All,
+        on_stop: OnStop::Leave,
+    };
     let running = supervise::start(&shared, &options).map_err(|error| Failure::new(Exit::Findings, error))?;
     let started_at = Instant::now();
     let before = ended(&session)?;

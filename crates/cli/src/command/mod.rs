@@ -14,6 +14,7 @@ mod provision;
 mod reconcile;
 mod run;
 mod status;
+mod txn;
 mod verify;
 
 use crate::args::{Args, Command};
@@ -35,6 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Reconcile => reconcile::run(global),
         Command::Verify(args) => verify::run(global, args),
         Command::Dlq(command) => dlq::run(global, command),
+        Command::Txn(command) => txn::run(global, command),
         Command::Demo(args) => demo::run(global, args),
         Command::Dev(command) => dev::run(command),
         Command::Completions { shell } => completions::run(*shell),

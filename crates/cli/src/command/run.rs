@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use fs4::fs_std::FileExt;
 use tidemill_console::{Served, serve};
 use tidemill_runtime::lag::LagSampler;
+use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
-use tidemill_runtime::worker::Shared;
+use tidemill_runtime::worker::{OnStop, Shared};
 use tidemill_topology::plan::Broker;
 
-use crate::args::{Global, RunArgs};
+use crate::args::{Global, OnStopArg, RunArgs};
 use crate::command::status::is_idle;
 use crate::exit::{Exit, Failure};
 use crate::output::Progress;
@@ -36,6 +37,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let _server = serve_http(&session, &shared, &running)?;
     eprintln!("{} runs on {}", session.topology.pipeline.produced_by(), session.broker.describe());
     sample_lag(&shared)?;
+    watch_stable_offsets(&shared)?;
     let ended = watch(&session, args, &running, &stop)?;
     let joined = running.join().map_err(failure);
     match ended {
@@ -87,7 +89,11 @@ fn options(session: &Session, args: &RunArgs) -> Result<RunOptions, Failure> {
         units.push(unit.name.clone());
     }
     let sinks = if args.stages.is_empty() || args.sinks { RunSinks::All } else { RunSinks::None };
-    Ok(RunOptions { instance: args.instance.clone(), workers: args.workers, units, sinks })
+    let on_stop = match args.on_stop {
+        OnStopArg::Leave => OnStop::Leave,
+        OnStopArg::Stay => OnStop::Stay,
+    };
+    Ok(RunOptions { instance: args.instance.clone(), workers: args.workers, units, sinks, on_stop })
 }
 
 /// On a thread of its own until the process ends: a broker that is away must not hold anything else up.
@@ -97,6 +103,18 @@ fn sample_lag(shared: &Arc<Shared>) -> Result<(), Failure> {
         loop {
             sampler.sample();
             std::thread::sleep(LAG_SAMPLE_INTERVAL);
+        }
+    })?;
+    Ok(())
+}
+
+/// Beside the lag, whose questions may themselves wait for what is stuck.
+fn watch_stable_offsets(shared: &Arc<Shared>) -> Result<(), Failure> {
+    let mut watch = StableOffsetWatch::new(Arc::clone(shared));
+    std::thread::Builder::new().name("stable-offset".to_owned()).spawn(move || {
+        loop {
+            watch.look();
+            std::thread::sleep(LOOK_INTERVAL);
         }
     })?;
     Ok(())

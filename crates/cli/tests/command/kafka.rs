@@ -3,22 +3,26 @@
 //! Needs the servers of `dev/stack up`. Every run has topics, a database and Redis keys of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tidemill_core::money;
-use tidemill_runtime::broker::Broker;
+use tidemill_runtime::broker::{Broker, TopicPartition};
 use tidemill_runtime::kafka::KafkaBroker;
+use tidemill_runtime::status::checkpoint;
 
 use crate::sql::{VIOLATIONS, postgres};
 use crate::tidemill::{Started, Tidemill, repository, seed};
 
 const RECORDS: u64 = 3_000;
+pub(crate) const TASKS: u32 = 4;
 const ACCOUNTS: &str = "200";
-const TICK: Duration = Duration::from_millis(20);
-const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 fn server(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
@@ -27,19 +31,21 @@ fn server(variable: &str) -> String {
 }
 
 /// The default topology under names of its own.
-struct Pipeline {
-    tidemill: Tidemill,
+pub(crate) struct Pipeline {
+    pub(crate) tidemill: Tidemill,
     /// Begins the name of the pipeline and of every topic.
-    name: String,
-    bootstrap: String,
+    pub(crate) name: String,
+    pub(crate) bootstrap: String,
     postgres: String,
     redis: String,
 }
 
 impl Pipeline {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis();
-        let name = format!("t{millis}");
+        // Tests of one run start in the same millisecond.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{millis}x{}", COUNT.fetch_add(1, Ordering::Relaxed));
         println!("pipeline {name}");
         let [bootstrap, registry, server_url, redis] =
             ["TIDEMILL_BOOTSTRAP", "TIDEMILL_REGISTRY", "TIDEMILL_POSTGRES", "TIDEMILL_REDIS"].map(server);
@@ -58,12 +64,12 @@ impl Pipeline {
         Self { tidemill, name, bootstrap, postgres, redis }
     }
 
-    fn topic(&self, name: &str) -> String {
+    pub(crate) fn topic(&self, name: &str) -> String {
         format!("{}-{name}", self.name)
     }
 
     /// Generates and writes, and returns what was written.
-    fn produce(&self, generate: &str, topic: &str, key: &str) -> String {
+    pub(crate) fn produce(&self, generate: &str, topic: &str, key: &str) -> String {
         let records = self.tidemill.run(generate).text();
         let produced =
             self.tidemill.feed(&format!("produce {} --key {key} --json", self.topic(topic)), records.as_bytes());
@@ -72,15 +78,15 @@ impl Pipeline {
         records
     }
 
-    fn ask(&self, sql: &str) -> Vec<String> {
+    pub(crate) fn ask(&self, sql: &str) -> Vec<String> {
         postgres(&self.postgres, sql)
     }
 
-    fn answers(&self) -> u64 {
+    pub(crate) fn answers(&self) -> u64 {
         self.ask("SELECT count(*)::text FROM payment_statuses")[0].parse().expect("a number")
     }
 
-    fn kill_at(&self, mut running: Started, answers: u64) {
+    pub(crate) fn kill_at(&self, mut running: Started, answers: u64) {
         let started_at = Instant::now();
         while self.answers() < answers {
             assert!(!running.has_ended(), "the pipeline ended: {:#?}", running.ended());
@@ -90,6 +96,25 @@ impl Pipeline {
         println!("killed at {} answers", self.answers());
         running.signal("KILL");
         assert_eq!(running.ended().code, None);
+    }
+
+    pub(crate) fn broker(&self) -> Arc<KafkaBroker> {
+        KafkaBroker::connect(&self.bootstrap, &BTreeMap::new()).expect("no property can be wrong")
+    }
+
+    /// Slot that committed last, by task; empty for a task that never ran.
+    pub(crate) fn owners(&self, broker: &dyn Broker) -> Vec<String> {
+        let log = |task| TopicPartition::new(format!("{}.main.state", self.name), task);
+        (0..TASKS).map(|task| checkpoint(broker, &log(task)).expect("the broker answers").owner).collect()
+    }
+
+    /// With nothing under way: every record has one outcome, and nothing is lost or doubled on the way to the tables.
+    pub(crate) fn assert_exact(&self, records: u64) {
+        let reconciled = self.tidemill.run("reconcile --json").json();
+        assert_eq!(payments_path(&reconciled)["records_in"], json!(records));
+        for sql in VIOLATIONS {
+            assert_eq!(self.ask(sql), [""; 0], "{sql}");
+        }
     }
 
     /// Account to available amount, as Redis has it.
@@ -128,7 +153,7 @@ impl Drop for Pipeline {
         if std::thread::panicking() {
             return;
         }
-        let broker = KafkaBroker::connect(&self.bootstrap, &BTreeMap::new()).expect("no property can be wrong");
+        let broker = self.broker();
         for topic in broker.topics().expect("the broker answers") {
             if topic.name.starts_with(&self.name) {
                 broker.delete_topic(&topic.name).expect("the topic can be deleted");

@@ -6,6 +6,8 @@ mod demo;
 mod docs;
 mod exit_codes;
 mod kafka;
+mod kafka_groups;
+mod kafka_transactions;
 mod records;
 mod sql;
 mod tidemill;

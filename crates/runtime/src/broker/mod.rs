@@ -2,6 +2,7 @@
 
 mod batch;
 mod error;
+mod open_transaction;
 mod read;
 
 use std::any::Any;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use batch::{RecordBatch, RecordMeta};
 pub use error::{BrokerError, BrokerErrorKind};
+pub use open_transaction::{OpenTransaction, Standing};
 pub use read::{read_all, read_range};
 
 pub type Result<T> = std::result::Result<T, BrokerError>;
@@ -80,12 +82,22 @@ pub enum MemberEvent {
 }
 
 /// Membership in the group of one unit: who owns which task. Never reads a record.
+///
+/// Dropping a member ends it here. Its slot may stay in the group for a session, so that a successor of the same name
+/// finds its tasks where they were.
 pub trait Member: Send {
     /// Keeps the membership alive and returns the next event, if there is one. Must be called at least every second.
     fn poll(&mut self, timeout: Duration) -> Result<Option<MemberEvent>>;
 
     /// Says that the worker has acted on the event.
     fn acknowledge(&mut self, event: &MemberEvent) -> Result<()>;
+
+    /// Ends the membership and takes the slot out of the group, so that others get its tasks at once. Where that fails
+    /// they get them when the session has run out.
+    fn leave(self: Box<Self>) -> Result<()> {
+        drop(self);
+        Ok(())
+    }
 
     /// For the producer of the same implementation, which needs to know whose membership fences its offsets.
     fn as_any(&self) -> &dyn Any;
@@ -129,6 +141,12 @@ pub trait Producer: Send {
 
     fn commit(&mut self, deadline: Duration) -> Result<()>;
     fn abort(&mut self, deadline: Duration) -> Result<()>;
+
+    /// Whether the client has lost a connection or an answer since this was asked last, and may have sent something a second
+    /// time by itself.
+    fn is_doubtful(&self) -> bool {
+        false
+    }
 
     /// The offset after the last record of this partition that was acknowledged since the producer was opened.
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64>;
@@ -175,6 +193,46 @@ pub trait Broker: Send + Sync {
     /// The group's committed positions; partitions without one are left out.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>>;
 
+    /// Those of the partitions whose readers are held back by an open transaction, with the offset at which.
+    fn held_back(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
+        held_back(self, partitions)
+    }
+
+    /// The transactions that are open on these partitions, and whether anybody will end them. None on a broker that
+    /// leaves nothing open.
+    fn open_transactions(&self, _partitions: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
+        Ok(Vec::new())
+    }
+
+    /// Aborts these, each on its partition, over the head of whoever runs it. A transaction is one thing: give all of its
+    /// partitions, or what it wrote is there in part.
+    fn abort_transactions(&self, transactions: &[OpenTransaction]) -> Result<()> {
+        match transactions {
+            [] => Ok(()),
+            _ => Err(BrokerError::new(
+                BrokerErrorKind::Misconfigured,
+                "abort transactions",
+                "this broker leaves no transaction open",
+            )),
+        }
+    }
+
     /// What this is and where, for people: `Kafka at 127.0.0.1:9092`.
     fn describe(&self) -> String;
+}
+
+/// By the watermarks, which every broker has.
+pub(crate) fn held_back<B: Broker + ?Sized>(
+    broker: &B,
+    partitions: &[TopicPartition],
+) -> Result<Vec<(TopicPartition, u64)>> {
+    let mut held = Vec::new();
+    for partition in partitions {
+        // The true end is asked for last: if anything ended in between, it is the lower bound that is stale.
+        let stable = broker.watermarks(partition, Isolation::ReadCommitted)?.high;
+        if stable < broker.watermarks(partition, Isolation::ReadUncommitted)?.high {
+            held.push((partition.clone(), stable));
+        }
+    }
+    Ok(held)
 }

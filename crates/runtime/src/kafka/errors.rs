@@ -156,6 +156,8 @@ pub(super) fn code_error(during: &'static str, code: Code, about: impl std::fmt:
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::types::RDKafkaRespErr;
+
     use super::*;
 
     /// Every error that was seen at, or is documented for, a transactional call.
@@ -222,6 +224,73 @@ mod tests {
         ];
         for (code, expected) in table {
             assert_eq!(kind_of_code(code), expected, "{code:?}");
+        }
+    }
+
+    /// Errors that no call of ours is known to meet, or after which a client is of no use: it is dropped and opened anew,
+    /// which is right for whatever they mean. By name, so that a code of a new librdkafka is in no list.
+    const FATAL: &str = "
+        BadMessage BadCompression BrokerDestroy Fail CriticalSystemResource MessageTimedOut PartitionEOF FileSystem
+        InvalidArgument ISRInsufficient SSL UnknownGroup PreviousInProgress ExistingSubscription AssignPartitions
+        RevokePartitions Conflict State UnknownProtocol NotImplemented NoOffset Outdated Interrupted KeySerialization
+        ValueSerialization KeyDeserialization ValueDeserialization Partial ReadOnly NoEnt Underflow InvalidType
+        PurgeQueue PurgeInflight Fatal Inconsistent GaplessGuarantee PollExceeded NotConfigured Application
+        AssignmentLost Noop InvalidDifferentRecord DestroyBroker Unknown InvalidMessage StaleControllerEpoch
+        OffsetMetadataTooLarge InvalidRequiredAcks InvalidCommitOffsetSize IllegalSASLState InvalidReplicaAssignment
+        UnsupportedForMessageFormat OutOfOrderSequenceNumber DuplicateSequenceNumber InvalidTransactionalState
+        InvalidProducerIdMapping TransactionCoordinatorFenced OperationNotAttempted LogDirNotFound UnknownProducerId
+        ReassignmentInProgress DelegationTokenAuthDisabled DelegationTokenNotFound DelegationTokenOwnerMismatch
+        DelegationTokenRequestNotAllowed DelegationTokenAuthorizationFailed DelegationTokenExpired InvalidPrincipalType
+        NonEmptyGroup GroupIdNotFound FetchSessionIdNotFound InvalidFetchSessionEpoch ListenerNotFound
+        TopicDeletionDisabled StaleBrokerEpoch MemberIdRequired GroupMaxSizeReached EligibleLeadersNotAvailable
+        ElectionNotNeeded NoReassignmentInProgress GroupSubscribedToTopic ResourceNotFound DuplicateResource
+        UnacceptableCredential InconsistentVoterSet InvalidUpdateVersion FeatureUpdateFailed
+        PrincipalDeserializationFailure UnknownTopicId FencedMemberEpoch UnreleasedInstanceId UnsupportedAssignor
+        StaleMemberEpoch UnknownSubscriptionId TelemetryTooLarge RebootstrapRequired
+    ";
+    /// No errors, but marks within librdkafka's list.
+    const MARKS: [&str; 4] = ["Begin", "End", "NoError", "EndAll"];
+
+    /// All codes that this librdkafka has.
+    fn codes() -> Vec<Code> {
+        let natives = (-1_000..1_000).filter_map(|number| RDKafkaRespErr::try_from(number).ok());
+        natives.map(Code::from).filter(|code| !MARKS.contains(&format!("{code:?}").as_str())).collect()
+    }
+
+    #[test]
+    fn every_code_of_librdkafka_has_a_kind_that_somebody_chose() {
+        let codes = codes();
+        assert!(codes.len() > 150, "{} codes", codes.len());
+        let fatal: Vec<&str> = FATAL.split_whitespace().collect();
+        for code in &codes {
+            let is_listed = fatal.contains(&format!("{code:?}").as_str());
+            assert_eq!(is_listed, kind_of_code(*code) == Kind::Fatal, "{code:?} has a kind, or is fatal by the list");
+        }
+        let names: Vec<String> = codes.iter().map(|code| format!("{code:?}")).collect();
+        for name in &fatal {
+            assert_eq!(names.iter().filter(|known| known == name).count(), 1, "{name} is one code of librdkafka");
+            assert_eq!(fatal.iter().filter(|other| *other == name).count(), 1, "{name} is listed once");
+        }
+    }
+
+    /// Whatever librdkafka says beside a code, the verdict follows the code or what is said, in one fixed order.
+    #[test]
+    fn every_code_has_one_verdict_in_a_transaction() {
+        for code in codes() {
+            for bits in 0..8 {
+                let [is_fatal, is_retriable, requires_abort] = [1, 2, 4].map(|bit| bits & bit != 0);
+                let kind = Verdict { code, is_fatal, is_retriable, requires_abort }.kind();
+                let by_code = match kind_of_code(code) {
+                    kind @ (Kind::Fenced | Kind::Misconfigured) => Some(kind),
+                    _ => None,
+                };
+                let by_word = match (is_fatal, is_retriable, requires_abort) {
+                    (true, _, _) | (false, false, false) => Kind::Fatal,
+                    (false, true, _) => Kind::Retriable,
+                    (false, false, true) => Kind::Abortable,
+                };
+                assert_eq!(kind, by_code.unwrap_or(by_word), "{code:?} {bits:03b}");
+            }
         }
     }
 

@@ -18,8 +18,10 @@ use rdkafka::types::RDKafkaRespErr;
 use crate::broker::{BrokerError, BrokerErrorKind, Member, MemberEvent, MemberOptions, Result, TopicPartition};
 use crate::kafka::context::{background_error, log};
 use crate::kafka::errors::{broker_error, kind_of_code};
+use crate::kafka::native;
 use crate::kafka::partitions::list;
 use crate::kafka::settings::Settings;
+use crate::kafka::wire::{Membership, Wire};
 
 /// Closing a member takes 20 to 130 ms.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -79,6 +81,9 @@ impl ConsumerContext for GroupContext {
 pub(super) struct KafkaMember {
     /// Present until the member is dropped.
     consumer: Option<BaseConsumer<GroupContext>>,
+    wire: Wire,
+    group: String,
+    slot: String,
     tasks_topic: String,
     /// Tasks that the worker was told are its own and has not given up.
     owned: BTreeSet<u32>,
@@ -87,7 +92,7 @@ pub(super) struct KafkaMember {
 }
 
 impl KafkaMember {
-    pub(super) fn join(settings: &Settings, options: &MemberOptions) -> Result<Self> {
+    pub(super) fn join(settings: &Settings, wire: Wire, options: &MemberOptions) -> Result<Self> {
         const DURING: &str = "join the group";
         let consumer: BaseConsumer<GroupContext> = settings
             .member(options)
@@ -96,6 +101,9 @@ impl KafkaMember {
         consumer.subscribe(&[&options.tasks_topic]).map_err(|error| broker_error(DURING, &error))?;
         Ok(Self {
             consumer: Some(consumer),
+            wire,
+            group: options.group.clone(),
+            slot: options.slot.clone(),
             tasks_topic: options.tasks_topic.clone(),
             owned: BTreeSet::new(),
             unanswered: VecDeque::new(),
@@ -206,6 +214,17 @@ impl Member for KafkaMember {
             self.owned.retain(|task| !tasks.contains(task));
         }
         self.answer(event)
+    }
+
+    /// librdkafka never takes a static member out of its group. The client is closed first, because it would join again.
+    fn leave(self: Box<Self>) -> Result<()> {
+        let member = native::member_id(self.consumer());
+        let (wire, group, instance) = (self.wire.clone(), self.group.clone(), self.slot.clone());
+        drop(self);
+        match member {
+            Some(member) => wire.leave_group(&Membership { group: &group, instance: &instance, member: &member }),
+            None => Ok(()),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

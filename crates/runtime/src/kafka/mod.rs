@@ -9,30 +9,36 @@ mod admin;
 mod context;
 mod errors;
 mod member;
-#[allow(unsafe_code, reason = "two calls of librdkafka that rdkafka does not offer; the module says which and why")]
+#[allow(unsafe_code, reason = "three calls of librdkafka that rdkafka does not offer; the module says which and why")]
 mod native;
 mod partitions;
 mod producer;
 mod reader;
 mod settings;
+#[cfg(not(feature = "conformance"))]
+mod wire;
+#[cfg(feature = "conformance")]
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{
-    Broker, Isolation, Member, MemberOptions, NewTopic, Producer, ProducerOptions, Reader, Result, TopicInfo,
-    TopicPartition, Watermarks,
+    Broker, Isolation, Member, MemberOptions, NewTopic, OpenTransaction, Producer, ProducerOptions, Reader, Result,
+    TopicInfo, TopicPartition, Watermarks, held_back,
 };
 use crate::kafka::admin::Admin;
 use crate::kafka::member::KafkaMember;
 use crate::kafka::producer::KafkaProducer;
 use crate::kafka::reader::KafkaReader;
 use crate::kafka::settings::Settings;
+use crate::kafka::wire::Wire;
 
 /// A Kafka cluster. Clients are opened when they are asked for.
 pub struct KafkaBroker {
     settings: Settings,
     admin: Admin,
+    wire: Wire,
 }
 
 impl KafkaBroker {
@@ -40,13 +46,13 @@ impl KafkaBroker {
     /// yet: only properties that do not exist or are the engine's own are an error, of kind `Misconfigured`.
     pub fn connect(bootstrap: &str, properties: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let settings = Settings::new(bootstrap, properties)?;
-        Ok(Arc::new(Self { admin: Admin::new(settings.clone()), settings }))
+        Ok(Arc::new(Self { admin: Admin::new(settings.clone()), wire: Wire::new(&settings), settings }))
     }
 }
 
 impl Broker for KafkaBroker {
     fn member(&self, options: &MemberOptions) -> Result<Box<dyn Member>> {
-        Ok(Box::new(KafkaMember::join(&self.settings, options)?))
+        Ok(Box::new(KafkaMember::join(&self.settings, self.wire.clone(), options)?))
     }
 
     fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>> {
@@ -79,6 +85,19 @@ impl Broker for KafkaBroker {
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
         self.admin.committed(group, partitions)
+    }
+
+    /// One request per broker; by the watermarks, two per partition, where that request cannot be made.
+    fn held_back(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
+        if self.wire.is_available() { self.wire.held_back(partitions) } else { held_back(self, partitions) }
+    }
+
+    fn open_transactions(&self, partitions: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
+        self.wire.open_transactions(partitions)
+    }
+
+    fn abort_transactions(&self, transactions: &[OpenTransaction]) -> Result<()> {
+        self.wire.abort_transactions(transactions)
     }
 
     fn describe(&self) -> String {

@@ -1,9 +1,10 @@
-//! The two calls that rdkafka does not offer in a usable form.
+//! The three calls that rdkafka does not offer in a usable form.
 //!
 //! - `rd_kafka_flush`: rdkafka's own `flush` polls for up to 100 ms after the last acknowledgement, which makes every
 //!   commit cost 100 ms instead of 7.
 //! - `rd_kafka_queue_poll`: rdkafka reports the end of a partition without its topic, and a unit reads partition p of
 //!   several topics. Reading the event itself also saves an allocation per record.
+//! - `rd_kafka_memberid`: the name that the group gave to a member, without which it cannot be told from its successor.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -21,6 +22,17 @@ pub(super) fn flush<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>
     // SAFETY: the client outlives the call, and librdkafka's clients may be used from any thread.
     let outcome = unsafe { sys::rd_kafka_flush(producer.client().native_ptr(), milliseconds(deadline)) };
     outcome == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// The name that the group gave to this consumer; `None` while it is in none.
+pub(super) fn member_id<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<String> {
+    // SAFETY: the client is alive. The string is a copy that belongs to us; it is read before it is given back, once.
+    unsafe {
+        let native = sys::rd_kafka_memberid(consumer.client().native_ptr());
+        let id = text(native).to_owned();
+        sys::rd_kafka_mem_free(consumer.client().native_ptr(), native.cast());
+        (!id.is_empty()).then_some(id)
+    }
 }
 
 /// What a consumer's queue holds.

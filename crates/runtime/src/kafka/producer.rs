@@ -1,6 +1,7 @@
 //! Writes records, in transactions or singly.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ struct Deliveries {
 #[derive(Default)]
 struct DeliveryContext {
     deliveries: Mutex<Deliveries>,
+    /// A connection broke, or an answer did not come, since the worker looked last.
+    is_doubtful: AtomicBool,
 }
 
 impl DeliveryContext {
@@ -56,6 +59,7 @@ impl ClientContext for DeliveryContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.is_doubtful.store(true, Ordering::Relaxed);
         background_error(&error, reason);
     }
 }
@@ -285,6 +289,10 @@ impl Producer for KafkaProducer {
         native::flush(&self.native, deadline.saturating_sub(started_at.elapsed()));
         self.native.context().lock().failure = None;
         Ok(())
+    }
+
+    fn is_doubtful(&self) -> bool {
+        self.native.context().is_doubtful.swap(false, Ordering::Relaxed)
     }
 
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {

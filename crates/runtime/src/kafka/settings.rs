@@ -85,6 +85,11 @@ impl Settings {
         &self.bootstrap
     }
 
+    /// A property that the user set.
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
     pub(super) fn member(&self, options: &MemberOptions) -> ClientConfig {
         let mut config = self.group(&options.group);
         let silence_max = options.session_timeout.saturating_mul(SILENT_SESSIONS_MAX);

@@ -4,7 +4,7 @@ pub mod checkpoint;
 pub mod restore;
 pub mod state;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tidemill_core::Outcome;
@@ -17,6 +17,8 @@ pub(crate) struct Task {
     pub(crate) number: u32,
     pub(crate) state: TaskState,
     committed: Checkpoint,
+    /// Topics whose position is one that was committed, and not the beginning of a topic that was never read.
+    resumed: BTreeSet<Arc<str>>,
     /// Next offset per topic, after what the open transaction has processed.
     positions: BTreeMap<Arc<str>, u64>,
     /// What the open transaction adds to the figures, by number of the input.
@@ -25,9 +27,17 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(number: u32, state: TaskState, committed: Checkpoint) -> Self {
+    /// `begun` are topics that this task has not read before, with their first offsets.
+    pub(crate) fn new(number: u32, state: TaskState, mut committed: Checkpoint, begun: BTreeMap<String, u64>) -> Self {
+        let resumed = positions_of(&committed).into_keys().collect();
+        committed.positions.extend(begun);
         let positions = positions_of(&committed);
-        Self { number, state, committed, positions, added: HashMap::new(), is_touched: false }
+        Self { number, state, committed, resumed, positions, added: HashMap::new(), is_touched: false }
+    }
+
+    /// Topics that are read on where an earlier owner stopped.
+    pub(crate) fn resumed(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.resumed.iter()
     }
 
     /// Next offset to process of `topic`; `None` for a topic that is not an input.
@@ -95,7 +105,7 @@ impl Task {
         for (partition, offset) in committed {
             self.committed.positions.insert(partition.topic.to_string(), *offset);
         }
-        Self::new(self.number, self.state, self.committed)
+        Self::new(self.number, self.state, self.committed, BTreeMap::new())
     }
 
     /// The transaction was aborted: back to what is committed.

@@ -3,6 +3,7 @@
 //! Runs on a thread of its own, because it may have to wait for another's transaction to end and the worker's own tasks
 //! must not wait with it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::broker::{Broker, BrokerError, Isolation, ProducerOptions, RecordBatch, TopicPartition};
 use crate::clock::Clock;
 use crate::health::{Phase, Restore, TaskHealth};
+use crate::stable_offset::{self, STABLE_OFFSET_STUCK};
 use crate::store::{StoreError, StoreFactory, TaskStore};
 use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, CheckpointError, RELEASED};
@@ -118,11 +120,11 @@ impl StartTask {
         if !sabotaged!(CatchUpOnce) {
             self.catch_up(store.as_mut())?;
         }
-        let checkpoint = self.complete(Checkpoint::of_store(store.as_ref())?)?;
+        let (checkpoint, begun) = self.complete(Checkpoint::of_store(store.as_ref())?)?;
         self.probe(store.as_mut(), &checkpoint)?;
         let task = self.state_log.partition;
         tracing::info!(task, previous_owner = owner, records = checkpoint.records(), "task is caught up");
-        Ok(Task::new(task, TaskState::new(store), checkpoint))
+        Ok(Task::new(task, TaskState::new(store), checkpoint, begun))
     }
 
     /// A store that is damaged, belongs to somebody else or has seen a log that is gone is rebuilt from the state log.
@@ -255,39 +257,49 @@ impl StartTask {
             let periods = waited.as_millis() / self.patience.as_millis().max(1);
             if periods > reported {
                 reported = periods;
-                tracing::error!(
-                    code = "stable_offset_stuck",
-                    topic = %self.state_log.topic,
-                    partition = self.state_log.partition,
-                    readable,
-                    end,
-                    waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
-                    "a transaction of somebody else does not end; `kafka-transactions.sh find-hanging` shows whose"
-                );
+                self.report_wait(readable, end, waited);
             }
             self.clock.sleep(POLL_INTERVAL);
         }
     }
 
-    /// Adds where to begin with inputs that were never read.
-    fn complete(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint, StartError> {
+    /// Names who holds the task up, and what ends it. A broker that cannot say is no reason to be silent.
+    fn report_wait(&self, readable: u64, end: u64, waited: Duration) {
+        let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        tracing::error!(
+            code = STABLE_OFFSET_STUCK,
+            topic = %self.state_log.topic,
+            partition = self.state_log.partition,
+            slot = self.slot,
+            readable,
+            end,
+            waited_ms,
+            "task {} waits for a transaction of somebody else to end",
+            self.state_log.partition
+        );
+        match self.broker.open_transactions(std::slice::from_ref(&self.state_log)) {
+            Ok(open) => open.iter().for_each(stable_offset::log_transaction),
+            Err(error) => tracing::warn!(code = STABLE_OFFSET_STUCK, %error, "whose it is cannot be found out"),
+        }
+    }
+
+    /// Names a new log, and adds where to begin with inputs that were never read.
+    fn complete(&self, mut checkpoint: Checkpoint) -> Result<(Checkpoint, BTreeMap<String, u64>), StartError> {
         let number = self.state_log.partition;
         let is_first = checkpoint.is_first();
         if is_first {
             checkpoint.log_id = format!("{}@{}", self.slot, self.clock.unix_ms());
         }
-        for topic in &self.topics {
-            if checkpoint.positions.contains_key(topic.as_ref()) {
-                continue;
-            }
+        let mut begun = BTreeMap::new();
+        for topic in self.topics.iter().filter(|topic| !checkpoint.positions.contains_key(topic.as_ref())) {
             let partition = TopicPartition::new(Arc::clone(topic), number);
             let first = self.broker.watermarks(&partition, Isolation::ReadCommitted)?.low;
             if is_first {
                 self.refuse_second_beginning(&partition, first)?;
             }
-            checkpoint.positions.insert(topic.to_string(), first);
+            begun.insert(topic.to_string(), first);
         }
-        Ok(checkpoint)
+        Ok((checkpoint, begun))
     }
 
     /// Positions are committed with a checkpoint or not at all. Where the group has some and the log has none, the log is

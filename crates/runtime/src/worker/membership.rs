@@ -1,16 +1,19 @@
 //! Which tasks the worker owns: coming, going, and starting in the background.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
-use crate::broker::{BrokerError, BrokerErrorKind, MemberEvent, MemberOptions, Result as BrokerResult, TopicPartition};
+use crate::broker::{
+    BrokerError, BrokerErrorKind, Member, MemberEvent, MemberOptions, Result as BrokerResult, TopicPartition,
+};
 use crate::health::Phase;
 use crate::store::StoreError;
 use crate::task::Task;
 use crate::task::restore::{StartError, StartTask, Trust};
-use crate::worker::{Starting, Worker, WorkerError};
+use crate::worker::{OnStop, Starting, Worker, WorkerError};
 
 /// A start that waits for somebody else's transaction longer than this is reported.
 const START_PATIENCE: Duration = Duration::from_secs(15);
@@ -36,6 +39,7 @@ impl Worker {
         let Some(event) = self.member_mut()?.poll(Duration::ZERO)? else { return Ok(()) };
         match &event {
             MemberEvent::Assigned(tasks) => {
+                tracing::info!(?tasks, slot = self.slot, "the group gives us tasks");
                 self.member_mut()?.acknowledge(&event)?;
                 self.owned.extend(tasks);
                 for task in tasks {
@@ -44,6 +48,7 @@ impl Worker {
                 Ok(())
             }
             MemberEvent::Revoked(tasks) => {
+                tracing::info!(?tasks, slot = self.slot, "the group takes tasks back");
                 self.owned.retain(|task| !tasks.contains(task));
                 if sabotaged!(ReleaseEarly) {
                     self.member_mut()?.acknowledge(&event)?;
@@ -214,35 +219,40 @@ impl Worker {
 
     /// On a planned stop: commit, release, leave. Where the broker refuses that, nothing is lost: what is not committed
     /// is done again by the next owner, which settles a slot that did not release its tasks.
-    pub(super) fn leave(mut self) -> Result<(), WorkerError> {
+    pub(super) fn leave(mut self, on_stop: OnStop) -> Result<(), WorkerError> {
         let numbers: Vec<u32> = self.tasks.keys().chain(self.starting.keys()).copied().collect();
-        match self.release(&numbers) {
+        let released = match self.release(&numbers) {
             Err(WorkerError::Broker(error)) => {
                 tracing::warn!(code = "tasks_not_released", slot = self.slot, %error, "left without releasing the tasks");
                 self.output.transaction.abort(error);
                 Ok(())
             }
             result => result,
+        };
+        if let Some(member) = self.member.take() {
+            end_membership(member, &self.slot, on_stop);
         }
+        released
     }
 
-    /// The group's offsets are a mirror for people's tools. Where they differ from the state log, the log is right, and
-    /// somebody should know.
+    /// The group's offsets are a mirror for people's tools. Where they differ from the state log, or are gone, the log is
+    /// right, and somebody should know.
     fn compare_with_group(&self, task: &Task) {
         let partitions: Vec<TopicPartition> =
-            task.positions().keys().map(|topic| TopicPartition::new(topic.clone(), task.number)).collect();
+            task.resumed().map(|topic| TopicPartition::new(Arc::clone(topic), task.number)).collect();
         let group = self.unit.group(&self.shared.topology.pipeline);
         // A broker that does not answer here is no reason to hold the task back.
         let Ok(committed) = self.shared.broker.committed(&group, &partitions) else { return };
-        for (partition, offset) in committed {
-            let position = task.position(&partition.topic);
-            if position != Some(offset) {
+        let committed: BTreeMap<TopicPartition, u64> = committed.into_iter().collect();
+        for partition in partitions {
+            let (in_group, position) = (committed.get(&partition).copied(), task.position(&partition.topic));
+            if position != in_group {
                 self.shared.telemetry.group_offsets_disagree.inc();
                 tracing::warn!(
                     code = "group_offsets_disagree",
                     topic = %partition.topic,
                     partition = partition.partition,
-                    group_offset = offset,
+                    group_offset = in_group.map_or_else(|| "none".to_owned(), |offset| offset.to_string()),
                     state_log_offset = position,
                     "the group's committed offset is not the state log's; the state log's is used"
                 );
@@ -262,5 +272,15 @@ impl Worker {
     fn member_mut(&mut self) -> BrokerResult<&mut Box<dyn crate::broker::Member>> {
         let gone = || BrokerError::new(BrokerErrorKind::MemberLost, "poll membership", "not a member of the group");
         self.member.as_mut().ok_or_else(gone)
+    }
+}
+
+/// The group gives the tasks to others at once, or when the session has run out.
+pub(crate) fn end_membership(member: Box<dyn Member>, slot: &str, on_stop: OnStop) {
+    if on_stop == OnStop::Stay {
+        return;
+    }
+    if let Err(error) = member.leave() {
+        tracing::warn!(code = "group_not_left", slot, %error, "others get the tasks when the session has run out");
     }
 }

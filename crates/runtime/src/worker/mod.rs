@@ -5,7 +5,7 @@
 
 mod error;
 pub(crate) mod latest;
-mod membership;
+pub(crate) mod membership;
 pub(crate) mod process;
 pub(crate) mod program;
 mod recovery;
@@ -59,6 +59,15 @@ pub struct Shared {
     pub telemetry: Telemetry,
     /// Folder of this instance's stores.
     pub state_dir: PathBuf,
+}
+
+/// What a worker or sink that is told to stop does about its place in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// Gives it up: others get the tasks at once.
+    Leave,
+    /// Keeps it for a session: a successor of the same name finds the tasks where they were, and nobody else notices.
+    Stay,
 }
 
 /// A task on its way, and since when.
@@ -165,14 +174,14 @@ impl Worker {
     }
 
     /// Works until `stop` is set, then commits, gives the tasks up in good order and returns.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<(), WorkerError> {
+    pub fn run(mut self, stop: &AtomicBool, on_stop: OnStop) -> Result<(), WorkerError> {
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.step() {
                 self.recover_fully(error)?;
             }
             self.report();
         }
-        self.leave()
+        self.leave(on_stop)
     }
 
     /// One turn: membership, tasks that are ready, records, and a commit if it is time.

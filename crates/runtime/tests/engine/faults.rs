@@ -13,9 +13,9 @@ use tidemill_runtime::conformance::Random;
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
 use tidemill_runtime::status;
 use tidemill_runtime::store::disk::DiskStores;
-use tidemill_runtime::supervise::{self, RunOptions, RunSinks};
+use tidemill_runtime::supervise;
 
-use crate::words::{IN, create_topics, read_counts, shared, write_words};
+use crate::words::{IN, create_topics, options, read_counts, shared, write_words};
 
 const RECORDS: u64 = 2_000;
 
@@ -164,7 +164,7 @@ fn every_record_counts_once_although_transactions_fail() {
     let faulty = FaultyBroker { broker: Arc::clone(&broker), faults: Arc::clone(&faults) };
     let shared = shared(folder.path(), Arc::new(faulty), Arc::new(DiskStores::default()));
     let expected = write_words(broker.as_ref(), RECORDS);
-    let options = RunOptions { instance: "a".to_owned(), workers: 2, units: Vec::new(), sinks: RunSinks::None };
+    let options = options(2);
     let running = supervise::start(&shared, &options).expect("workers start");
     let seen = read_counts(broker.as_ref(), RECORDS, || {
         if let Some(ended) = running.wait(Duration::ZERO) {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tidemill_runtime::broker::{Broker, Isolation, Outgoing, ProducerOptions, TopicPartition};
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
 use tidemill_runtime::store::disk::DiskStores;
-use tidemill_runtime::supervise::{self, RunOptions, RunSinks};
+use tidemill_runtime::supervise;
 
-use crate::words::{DEAD_LETTERS, IN, PATIENCE, POISON, TASKS, create_topics, read_counts, shared};
+use crate::words::{DEAD_LETTERS, IN, PATIENCE, POISON, TASKS, create_topics, options, read_counts, shared};
 
 /// What is written, and how many records of it become counts; the others become dead letters.
 struct Load {
@@ -41,7 +41,7 @@ fn bad_input_stops_nothing_and_nothing_of_it_is_dropped() {
         let broker = broker.expect("a new broker");
         create_topics(broker.as_ref(), folder.path());
         let shared = shared(folder.path(), broker.clone(), Arc::new(DiskStores::default()));
-        let options = RunOptions { instance: "a".to_owned(), workers: 2, units: Vec::new(), sinks: RunSinks::None };
+        let options = options(2);
         write(broker.as_ref(), &load);
         let running = supervise::start(&shared, &options).expect("workers start");
         let check = || assert!(running.wait(Duration::ZERO).is_none(), "{}: a worker ended", load.name);

@@ -13,10 +13,10 @@ use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
 use tidemill_runtime::health::{Phase, TaskView};
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::store::{Pair, StoreError, StoreFactory, TaskStore};
-use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
+use tidemill_runtime::supervise::{self, Running};
 use tidemill_runtime::worker::Shared;
 
-use crate::words::{PATIENCE, TASKS, create_topics, read_counts, shared, write_words};
+use crate::words::{PATIENCE, TASKS, create_topics, options, read_counts, shared, write_words};
 
 const RECORDS: u64 = 500;
 const STATE_LOG: &str = "words.main.state";
@@ -55,8 +55,7 @@ impl Pipeline {
 }
 
 fn start(shared: &Arc<Shared>) -> Running {
-    let options = RunOptions { instance: "a".to_owned(), workers: 1, units: Vec::new(), sinks: RunSinks::None };
-    supervise::start(shared, &options).expect("workers start")
+    supervise::start(shared, &options(1)).expect("workers start")
 }
 
 fn assert_runs(running: &Running) {

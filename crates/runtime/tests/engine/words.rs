@@ -15,9 +15,10 @@ use tidemill_runtime::broker::{Broker, Isolation, NewTopic, Outgoing, ProducerOp
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::registry::{LocalRegistry, SchemaRegistry};
 use tidemill_runtime::store::StoreFactory;
+use tidemill_runtime::supervise::{RunOptions, RunSinks};
 use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::threads::SystemThreads;
-use tidemill_runtime::worker::Shared;
+use tidemill_runtime::worker::{OnStop, Shared};
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
 
@@ -129,6 +130,11 @@ pub(crate) fn shared(folder: &Path, broker: Arc<dyn Broker>, stores: Arc<dyn Sto
         telemetry: Telemetry::new("words", "test", "00000000").expect("metric names are unique"),
         state_dir: folder.join("state"),
     })
+}
+
+/// So many workers in one process, without sinks.
+pub(crate) fn options(workers: u32) -> RunOptions {
+    RunOptions { instance: "a".to_owned(), workers, units: Vec::new(), sinks: RunSinks::None, on_stop: OnStop::Leave }
 }
 
 /// Creates the topics of this pipeline.

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
+use tidemill_runtime::worker::OnStop;
 use tidemill_topology::plan::Broker;
 
 use self::faults::{Fault, Fleet, Schedule};
@@ -114,6 +115,7 @@ fn start_workers(global: &Global, args: &VerifyArgs, session: &Arc<Session>) -> 
                 workers: args.workers,
                 units: Vec::new(),
                 sinks: RunSinks::All,
+                on_stop: OnStop::Leave,
             };
             Ok(Workers::Threads(supervise::start(&shared, &options).map_err(failure)?))
         }

@@ -97,6 +97,33 @@ pub(super) fn tasks_of_a_member_that_leaves_come_back(environment: &Environment)
     assert!(first.tasks.is_superset(&kept));
 }
 
+pub(super) fn tasks_of_a_member_that_leaves_for_good_come_back(environment: &Environment) {
+    let topic = environment.topic("tasks", TASKS);
+    let mut first = Worker::join(environment, &topic, "a");
+    let mut second = Worker::join(environment, &topic, "b");
+    settle(environment, &mut [&mut first, &mut second], &[2, 2]);
+    second.member.leave().expect("the group lets it go");
+    settle(environment, &mut [&mut first], &[4]);
+    let mut again = Worker::join(environment, &topic, "b");
+    settle(environment, &mut [&mut first, &mut again], &[2, 2]);
+}
+
+pub(super) fn a_slow_leaver_does_not_throw_its_successor_out(environment: &Environment) {
+    let topic = environment.topic("tasks", TASKS);
+    let mut old = Worker::join(environment, &topic, "a");
+    settle(environment, &mut [&mut old], &[4]);
+    let mut new = Worker::join(environment, &topic, "a");
+    settle(environment, &mut [&mut new], &[4]);
+    // Whether it is told that it is too late is the broker's affair.
+    let _told = old.member.leave();
+    let started_at = Instant::now();
+    while started_at.elapsed() < environment.under_test.session_timeout {
+        assert_eq!(new.poll(), None, "the successor keeps its tasks");
+    }
+    let mut other = Worker::join(environment, &topic, "b");
+    settle(environment, &mut [&mut new, &mut other], &[2, 2]);
+}
+
 pub(super) fn a_silent_member_loses_its_tasks(environment: &Environment) {
     let topic = environment.topic("tasks", TASKS);
     let mut silent = Worker::join(environment, &topic, "a");

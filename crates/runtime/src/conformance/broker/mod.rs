@@ -48,9 +48,11 @@ fn suites() -> [&'static [Check<Environment>]; 4] {
             interleaved_producers_do_not_mix, aborts_and_commits_alternate, a_commit_spans_partitions,
             offsets_move_with_a_commit, offsets_stay_with_an_abort, an_unknown_group_has_no_positions,
             a_zombie_cannot_commit, a_zombie_cannot_send, opening_aborts_what_a_predecessor_left,
-            a_transaction_that_times_out_is_gone),
+            a_transaction_that_times_out_is_gone, what_holds_readers_back_is_known),
         checks!(groups: the_first_member_gets_every_task, tasks_move_only_after_the_revocation_is_acknowledged,
-            tasks_of_a_member_that_leaves_come_back, a_silent_member_loses_its_tasks, a_slot_taken_again_fences,
+            tasks_of_a_member_that_leaves_come_back,
+            tasks_of_a_member_that_leaves_for_good_come_back, a_slow_leaver_does_not_throw_its_successor_out,
+            a_silent_member_loses_its_tasks, a_slot_taken_again_fences,
             a_removed_member_cannot_commit_offsets, a_member_commits_offsets, members_beyond_the_tasks_stay_idle),
     ]
 }

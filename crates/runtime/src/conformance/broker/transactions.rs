@@ -183,3 +183,18 @@ pub(super) fn a_transaction_that_times_out_is_gone(environment: &Environment) {
     assert_eq!(kind(abandoned.commit(environment.deadline())), Some(BrokerErrorKind::Fenced));
     assert_eq!(environment.settled(&partition), [""; 0]);
 }
+
+pub(super) fn what_holds_readers_back_is_known(environment: &Environment) {
+    let topic = environment.topic("log", 2);
+    let [open, idle] = [0, 1].map(|number| TopicPartition::new(topic.as_str(), number));
+    let held = || environment.broker().held_back(&[open.clone(), idle.clone()]).expect("the broker answers");
+    let end = |isolation| environment.broker().watermarks(&open, isolation).expect("the topic exists").high;
+    assert_eq!(held(), []);
+    let mut producer = environment.transactional("a");
+    begin_with(producer.as_mut(), &open, &["value"], environment.deadline());
+    let stable = end(Isolation::ReadCommitted);
+    let is_held = stable < end(Isolation::ReadUncommitted);
+    assert_eq!(held(), if is_held { vec![(open.clone(), stable)] } else { Vec::new() });
+    producer.commit(environment.deadline()).expect("it commits");
+    eventually("nothing is held back any more", environment.deadline(), || held().is_empty());
+}

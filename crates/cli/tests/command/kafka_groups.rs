@@ -1,0 +1,173 @@
+//! Instances that come and go on real Kafka, and a group whose offsets are gone.
+//!
+//! Needs the servers of `dev/stack up`. Every run has topics, a database and Redis keys of its own.
+
+use std::time::{Duration, Instant};
+
+use tidemill_runtime::broker::{Broker, ProducerOptions, TopicPartition};
+use tidemill_runtime::kafka::wire::damage::Damage;
+
+use crate::kafka::{DEADLINE, Pipeline, TICK};
+use crate::tidemill::Started;
+
+const ACCOUNTS: &str = "generate accounts --accounts 50";
+/// What an instance that leaves may cost the tasks that it had.
+const MOVE_MAX: Duration = Duration::from_secs(2);
+const LEAVES: usize = 3;
+/// Longer than a restart takes on a busy machine, so that only a rebalance could move a task.
+const LONG_SESSION: &str = "--set unit.main.session_timeout_ms=45000";
+
+fn pipeline() -> Pipeline {
+    let pipeline = Pipeline::new();
+    pipeline.tidemill.run("apply --yes").text();
+    pipeline.produce(ACCOUNTS, "accounts.requested.v1", "account");
+    pipeline.tidemill.run("run --until-idle").text();
+    pipeline
+}
+
+fn slot(pipeline: &Pipeline, instance: &str) -> String {
+    format!("{}-main-{instance}-0", pipeline.name)
+}
+
+/// Waits until each of the instances owns as many tasks as stand beside it.
+fn await_owners(pipeline: &Pipeline, broker: &dyn Broker, wanted: &[(&str, usize)]) {
+    let started_at = Instant::now();
+    loop {
+        let owners = pipeline.owners(broker);
+        let count = |instance: &str| owners.iter().filter(|owner| **owner == slot(pipeline, instance)).count();
+        if wanted.iter().all(|(instance, tasks)| count(instance) == *tasks) {
+            return;
+        }
+        assert!(started_at.elapsed() < DEADLINE, "{owners:?} instead of {wanted:?}");
+        std::thread::sleep(TICK);
+    }
+}
+
+fn stop(started: Started) -> String {
+    started.signal("TERM");
+    let ended = started.ended();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    ended.stderr
+}
+
+#[test]
+fn tasks_of_an_instance_that_leaves_move_at_once() {
+    const RECORDS: u64 = 2_400;
+    let pipeline = pipeline();
+    let broker = pipeline.broker();
+    std::thread::scope(|scope| {
+        let records = pipeline.tidemill.run(&format!("generate -n {RECORDS} --accounts 50")).text();
+        let topic = pipeline.topic("payments.requested.v1");
+        let tidemill = &pipeline.tidemill;
+        let lines = records.lines().count();
+        let load = scope.spawn(move || tidemill.feed(&format!("produce {topic} --rate 40"), records.as_bytes()));
+        let stays = pipeline.tidemill.start("run --instance b");
+        let mut moves = Vec::new();
+        for _ in 0..LEAVES {
+            let leaves = pipeline.tidemill.start("run --instance a");
+            await_owners(&pipeline, broker.as_ref(), &[("a", 2), ("b", 2)]);
+            let started_at = Instant::now();
+            leaves.signal("TERM");
+            await_owners(&pipeline, broker.as_ref(), &[("b", 4)]);
+            moves.push(started_at.elapsed());
+            assert_eq!(leaves.ended().code, Some(0));
+        }
+        println!("from the signal to the first commit of the new owner: {moves:?}");
+        assert!(moves.iter().min() < Some(&MOVE_MAX), "{moves:?}");
+        load.join().expect("the load was sent").text();
+        stop(stays);
+        pipeline.tidemill.run("run --until-idle").text();
+        pipeline.assert_exact(lines as u64);
+    });
+}
+
+#[test]
+fn an_instance_that_stays_comes_back_unnoticed() {
+    let pipeline = pipeline();
+    let broker = pipeline.broker();
+    let restarted = format!("run --instance a --on-stop stay {LONG_SESSION}");
+    let first = pipeline.tidemill.start(&restarted);
+    await_owners(&pipeline, broker.as_ref(), &[("a", 4)]);
+    let other = pipeline.tidemill.start(&format!("run --instance b --log info {LONG_SESSION}"));
+    await_owners(&pipeline, broker.as_ref(), &[("a", 2), ("b", 2)]);
+
+    stop(first);
+    await_owners(&pipeline, broker.as_ref(), &[("a", 0), ("b", 2)]);
+    let started_at = Instant::now();
+    let second = pipeline.tidemill.start(&restarted);
+    await_owners(&pipeline, broker.as_ref(), &[("a", 2), ("b", 2)]);
+    println!("from its start to its first commits: {:?}", started_at.elapsed());
+    pipeline.produce("generate -n 400 --accounts 50", "payments.requested.v1", "debit_account");
+    let started_at = Instant::now();
+    while pipeline.answers() < 300 {
+        assert!(started_at.elapsed() < DEADLINE, "{} answers", pipeline.answers());
+        std::thread::sleep(TICK);
+    }
+    let log = stop(other);
+    let times = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(times("the group gives us tasks"), 1, "{log}");
+    assert_eq!(times("the group takes tasks back"), 0, "{log}");
+    stop(second);
+    pipeline.tidemill.run("run --until-idle").text();
+    pipeline.assert_exact(400);
+}
+
+/// Every input of the unit.
+fn inputs(pipeline: &Pipeline) -> Vec<TopicPartition> {
+    let status = pipeline.tidemill.run("status --json").json();
+    let rows = status["inputs"].as_array().expect("a list").iter();
+    rows.map(|row| {
+        let partition = row["partition"].as_u64().and_then(|number| u32::try_from(number).ok()).expect("a partition");
+        TopicPartition::new(row["topic"].as_str().expect("a name"), partition)
+    })
+    .collect()
+}
+
+/// Moves the group's offsets to 0, as a coordinator once did that lost them.
+fn rewind(pipeline: &Pipeline, broker: &dyn Broker, group: &str, partitions: &[TopicPartition]) {
+    let options =
+        ProducerOptions::Transactional { id: format!("{}-rewind", pipeline.name), timeout: Duration::from_secs(10) };
+    let mut producer = broker.producer(&options).expect("a producer opens");
+    let offsets: Vec<(TopicPartition, u64)> = partitions.iter().map(|partition| (partition.clone(), 0)).collect();
+    producer.begin().expect("a transaction begins");
+    producer.send_group_offsets(group, &offsets, DEADLINE).expect("the broker does not fence this");
+    producer.commit(DEADLINE).expect("the transaction commits");
+}
+
+#[test]
+fn offsets_that_the_group_forgets_change_no_output() {
+    const RECORDS: u64 = 1_500;
+    let pipeline = pipeline();
+    let broker = pipeline.broker();
+    let damage = Damage::new(&pipeline.bootstrap).expect("an address");
+    let group = format!("{}.main", pipeline.name);
+    let inputs = inputs(&pipeline);
+    let (deleted, rewound) = inputs.split_at(inputs.len() / 2);
+    assert!(!deleted.is_empty(), "{inputs:?}");
+    let generate = format!("generate -n {RECORDS} --accounts 50");
+    let records = pipeline.produce(&generate, "payments.requested.v1", "debit_account").lines().count();
+
+    // Under a running pipeline, which is then killed.
+    let running = pipeline.tidemill.start("run --workers 2");
+    for _ in 0..5 {
+        damage.delete_offsets(&group, deleted).expect("the group is not subscribed to them");
+        rewind(&pipeline, broker.as_ref(), &group, rewound);
+    }
+    pipeline.kill_at(running, RECORDS / 3);
+
+    // At rest.
+    damage.delete_offsets(&group, deleted).expect("the group is not subscribed to them");
+    rewind(&pipeline, broker.as_ref(), &group, rewound);
+    let found = broker.committed(&group, &inputs).expect("the group can be asked");
+    assert_eq!(found, rewound.iter().map(|partition| (partition.clone(), 0)).collect::<Vec<_>>());
+    let ended = pipeline.tidemill.run("run --workers 2 --until-idle");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let disagreements = |offset: &str| {
+        let text = format!("\"group_offset\":\"{offset}\"");
+        let lines = ended.stderr.lines().filter(|line| line.contains("group_offsets_disagree"));
+        lines.filter(|line| line.contains(&text)).count()
+    };
+    assert_eq!(disagreements("none"), deleted.len(), "{}", ended.stderr);
+    assert!(disagreements("0") > 0, "{}", ended.stderr);
+    pipeline.assert_exact(records as u64);
+}

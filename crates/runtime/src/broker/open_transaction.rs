@@ -1,0 +1,48 @@
+//! Transactions that hold the readers of a partition back, and whether anybody will end them.
+
+use crate::broker::TopicPartition;
+
+/// A transaction that is open on one partition: nothing behind its start can be read with `read_committed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    pub partition: TopicPartition,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// Of the coordinator that last ended a transaction of this producer here; −1 if none has yet.
+    pub coordinator_epoch: i32,
+    pub start_offset: u64,
+    /// Timestamp of the producer's last record here. Its own word: event time where records carry that.
+    pub last_timestamp_ms: i64,
+    /// As far as a coordinator knows the producer.
+    pub transactional_id: Option<String>,
+    pub standing: Standing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The coordinator has it on its list for this partition and will end it: when its owner says so, or when its time
+    /// is up.
+    Running { state: String, started_at_ms: i64, timeout_ms: i64 },
+    /// No coordinator knows it here, so nothing will ever end it but an operator.
+    Hanging,
+}
+
+impl OpenTransaction {
+    pub fn is_hanging(&self) -> bool {
+        self.standing == Standing::Hanging
+    }
+
+    /// Since when, in milliseconds since 1970: as the coordinator says, or as the producer did.
+    pub fn since_ms(&self) -> i64 {
+        match self.standing {
+            Standing::Running { started_at_ms, .. } => started_at_ms,
+            Standing::Hanging => self.last_timestamp_ms,
+        }
+    }
+
+    /// Whether `other` is the same transaction on the same partition, seen at another time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let identity = |one: &Self| (one.partition.clone(), one.producer_id, one.producer_epoch, one.start_offset);
+        identity(self) == identity(other)
+    }
+}
