@@ -55,7 +55,13 @@ impl StartTask {
         let mut store = self.open_store()?;
         // Offsets up to here may hold transactions that are still open; the log is caught up when all of it can be read.
         let end = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?.high;
-        let readable = self.catch_up(store.as_mut())?;
+        let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
+        // Markers may be late, so what the store has seen committed need not be readable yet.
+        let is_ahead = store.next_offset() > readable;
+        if !is_ahead {
+            store = self.verified(store)?;
+            self.catch_up(store.as_mut())?;
+        }
         let owner = Checkpoint::of_store(store.as_ref())?.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
         if is_gone && !sabotaged!(NoSettling) {
@@ -63,6 +69,9 @@ impl StartTask {
         }
         if readable < end && !sabotaged!(NoSettling) && !sabotaged!(CatchUpOnce) {
             self.wait_until_readable(end)?;
+        }
+        if is_ahead {
+            store = self.verified(store)?;
         }
         if !sabotaged!(CatchUpOnce) {
             self.catch_up(store.as_mut())?;
@@ -102,12 +111,47 @@ impl StartTask {
         Ok(self.stores.open(&self.directory, &self.identity)?)
     }
 
-    /// Applies everything that can be read, and returns the offset up to which that was.
-    fn catch_up(&self, store: &mut dyn TaskStore) -> Result<u64, StartError> {
+    /// The store, if the last transaction it holds is in the log; else an empty one. A commit that was acknowledged can
+    /// come to nothing all the same: its markers may be lost with a broker, and an operator then has to abort it.
+    fn verified(&self, store: Box<dyn TaskStore>) -> Result<Box<dyn TaskStore>, StartError> {
+        let next_offset = store.next_offset();
+        let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
+        if next_offset <= low || self.can_be_read(next_offset - 1)? {
+            return Ok(store);
+        }
+        tracing::warn!(
+            code = "store_not_in_log",
+            task = self.state_log.partition,
+            store_offset = next_offset,
+            "the last transaction of the local store is not in the state log, and the store is rebuilt"
+        );
+        drop(store);
+        self.stores.discard(&self.directory)?;
+        Ok(self.stores.open(&self.directory, &self.identity)?)
+    }
+
+    /// Whether there is a committed record at `offset`, which lies before the end of what can be read.
+    fn can_be_read(&self, offset: u64) -> Result<bool, StartError> {
+        let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
+        reader.assign(&self.state_log, offset)?;
+        let mut batch = RecordBatch::default();
+        loop {
+            reader.poll(&mut batch, 1, POLL_INTERVAL)?;
+            if let Some(first) = batch.metas().first() {
+                return Ok(first.offset == offset);
+            }
+            if reader.reached_end(&self.state_log) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Applies everything that can be read.
+    fn catch_up(&self, store: &mut dyn TaskStore) -> Result<(), StartError> {
         let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?;
         let mut next_offset = store.next_offset().max(watermarks.low);
         if next_offset >= watermarks.high {
-            return Ok(watermarks.high);
+            return Ok(());
         }
         let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
         let first = if sabotaged!(RestoreOffByOne) { next_offset + 1 } else { next_offset };
@@ -122,7 +166,7 @@ impl StartTask {
                 store.apply(&mut changes, next_offset)?;
             }
             if next_offset >= watermarks.high || (batch.is_empty() && reader.reached_end(&self.state_log)) {
-                return Ok(watermarks.high);
+                return Ok(());
             }
         }
     }

@@ -24,6 +24,8 @@ pub struct TaskState {
     overlay_bytes: usize,
     full_key: Vec<u8>,
     fetched: Option<Vec<u8>>,
+    /// Why the store could not be read, if it could not since somebody asked.
+    failure: Option<StoreError>,
 }
 
 /// What the overlay held under a key before: `None` when nothing, `Some(None)` when a deletion.
@@ -44,6 +46,7 @@ impl TaskState {
             overlay_bytes: 0,
             full_key: Vec::new(),
             fetched: None,
+            failure: None,
         }
     }
 
@@ -82,6 +85,12 @@ impl TaskState {
         self.store.sync()
     }
 
+    /// Whether the store could be read every time since the last call. A processor only sees that its record cannot be
+    /// processed, and that is no fault of the record.
+    pub fn check_reads(&mut self) -> Result<(), StoreError> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
     fn write(&mut self, store: &'static str, key: &[u8], value: Option<Vec<u8>>) {
         let key = full_key(store, key);
         self.overlay_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
@@ -99,7 +108,10 @@ impl State for TaskState {
         if let Some(value) = self.overlay.get(&self.full_key) {
             return Ok(value.as_deref());
         }
-        self.fetched = self.store.get(&self.full_key).map_err(|error| unavailable(store, &error))?;
+        self.fetched = match self.store.get(&self.full_key) {
+            Ok(value) => value,
+            Err(error) => return Err(unavailable(&mut self.failure, store, error)),
+        };
         Ok(self.fetched.as_deref())
     }
 
@@ -119,7 +131,10 @@ impl State for TaskState {
         before.push(SEPARATOR + 1);
         let mut pairs = Vec::with_capacity(limit);
         loop {
-            let stored = self.store.scan(&after, &before, limit).map_err(|error| unavailable(store, &error))?;
+            let stored = match self.store.scan(&after, &before, limit) {
+                Ok(stored) => stored,
+                Err(error) => return Err(unavailable(&mut self.failure, store, error)),
+            };
             let is_last = stored.len() < limit;
             // Staged changes count only as far as this piece of the store reaches; behind the last piece all of them do.
             let upper = match stored.last() {
@@ -193,8 +208,10 @@ fn full_key(store: &str, key: &[u8]) -> Vec<u8> {
     full
 }
 
-fn unavailable(store: &'static str, error: &StoreError) -> StateError {
-    StateError::Unavailable { store, message: error.to_string() }
+fn unavailable(failure: &mut Option<StoreError>, store: &'static str, error: StoreError) -> StateError {
+    let message = error.to_string();
+    *failure = Some(error);
+    StateError::Unavailable { store, message }
 }
 
 #[cfg(test)]
