@@ -228,9 +228,6 @@ impl Evidence<'_> {
         for number in 0..TASKS {
             let log = &self.observer.partitions(STATE)[number as usize];
             let checkpoint = last_checkpoint(log);
-            if checkpoint.owner != RELEASED && !checkpoint.owner.is_empty() {
-                findings.push(format!("owner: task {number} was not released by {}", checkpoint.owner));
-            }
             let partitions = [REQUESTS, INSTRUCTIONS].map(|topic| TopicPartition::new(topic, number));
             for partition in &partitions {
                 let records = &self.observer.partitions(&partition.topic)[number as usize];
@@ -244,14 +241,9 @@ impl Evidence<'_> {
                     findings.push(format!("group_offsets: {partition:?} at {offset}, the log says {checkpoint:?}"));
                 }
             }
-            for topic in TOPICS {
-                let partition = TopicPartition::new(topic, number);
-                let high = |isolation| self.broker.watermarks(&partition, isolation).expect("watermarks").high;
-                let (readable, end) = (high(Isolation::ReadCommitted), high(Isolation::ReadUncommitted));
-                if readable < end {
-                    findings.push(format!("open_transaction: {topic}-{number} can be read to {readable} of {end}"));
-                }
-            }
+        }
+        for (partition, readable, end) in open_partitions(self.broker) {
+            findings.push(format!("open_transaction: {partition:?} can be read to {readable} of {end}"));
         }
     }
 
@@ -262,6 +254,11 @@ impl Evidence<'_> {
                 let number =
                     path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<usize>().ok());
                 let log = &self.observer.partitions(STATE)[number.expect("a folder per task")];
+                // A store that was written for a transaction that an operator aborted is rebuilt when it is opened.
+                let is_last = |seen: &Seen| seen.offset + 1 == content.next_offset;
+                if content.next_offset > 0 && !log.iter().any(is_last) {
+                    continue;
+                }
                 let expected = fold(log, content.next_offset);
                 if expected != content.pairs {
                     let differs = |key: &&Vec<u8>| expected.get(*key) != content.pairs.get(*key);
@@ -281,6 +278,12 @@ impl Evidence<'_> {
         if contents.len() != TASKS as usize {
             findings.push(format!("restart: {} of {TASKS} tasks were restored", contents.len()));
         }
+        for (number, log) in self.observer.partitions(STATE).iter().enumerate() {
+            let Checkpoint { owner, .. } = last_checkpoint(log);
+            if owner != RELEASED {
+                findings.push(format!("restart: task {number} was not released by {owner}"));
+            }
+        }
         for (path, content) in contents {
             let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<usize>().ok());
             let log = &self.observer.partitions(STATE)[number.expect("a folder per task")];
@@ -290,6 +293,17 @@ impl Evidence<'_> {
         }
         findings
     }
+}
+
+/// Partitions in which a transaction is open, how far they can be read, and where they end.
+pub(crate) fn open_partitions(broker: &Arc<dyn Broker>) -> Vec<(TopicPartition, u64, u64)> {
+    let partitions = TOPICS.iter().flat_map(|topic| (0..TASKS).map(|number| TopicPartition::new(*topic, number)));
+    let watermarks = partitions.map(|partition| {
+        let high = |isolation| broker.watermarks(&partition, isolation).expect("watermarks").high;
+        let (readable, end) = (high(Isolation::ReadCommitted), high(Isolation::ReadUncommitted));
+        (partition, readable, end)
+    });
+    watermarks.filter(|(_, readable, end)| readable < end).collect()
 }
 
 pub(crate) fn last_checkpoint(log: &[Seen]) -> Checkpoint {

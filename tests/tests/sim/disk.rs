@@ -180,6 +180,9 @@ impl SimStore {
 
 impl TaskStore for SimStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.stores.0.sim.strikes(Fault::ReadFails, 4) {
+            return Err(unavailable(&self.directory, "input/output error"));
+        }
         self.with(|folder| folder.content.pairs.get(key).cloned())
     }
 

@@ -59,6 +59,8 @@ faults! {
     TailLost "tail_lost" 2,
     // A disk is full for a while.
     DiskFull "disk_full" 120,
+    // A value cannot be read from the disk just now.
+    ReadFails "read_fails" 120,
     // A store cannot be read as what was written.
     Damage "damage" 12,
     // A store is somebody else's.

@@ -273,6 +273,9 @@ impl Reader for SimReader {
         self.unassigning.remove(partition);
         self.delivered.retain(|(delivered, _)| delivered != partition);
         self.process.sim.note("assign", || format!("{}-{} at {offset}", partition.topic, partition.partition));
+        if self.process.sim.strikes(Fault::RequestLost, 8) {
+            return Err(lost("assign", BrokerErrorKind::Retriable));
+        }
         self.inner.assign(partition, offset)
     }
 

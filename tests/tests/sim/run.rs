@@ -12,7 +12,7 @@ use tidemill_runtime::telemetry::Telemetry;
 use tidemill_tests::model::{self, Markers, ModelKafka, ModelOptions, Sending};
 
 use crate::adversary::Adversary;
-use crate::check::{Evidence, last_checkpoint};
+use crate::check::{Evidence, last_checkpoint, open_partitions};
 use crate::faults::{Fault, FaultSet, Odds};
 use crate::ledger::{self, ENTRIES, REQUESTS, REQUESTS_DLQ, Request, STATE, TASKS, key_of};
 use crate::network::Graveyard;
@@ -24,6 +24,8 @@ use crate::trace::{LogToTrace, Trace};
 const WEATHER: Duration = Duration::from_secs(9);
 /// After the last fault everything must be through within this.
 const RECOVERY: Duration = Duration::from_secs(60);
+/// A coordinator ends within this what nobody works on any more.
+const MARKING: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(40);
 /// What is written once too often may come late.
 const GRACE: Duration = Duration::from_secs(2);
@@ -230,6 +232,8 @@ impl Run {
             let state = sim.state();
             sim.fail(format!("stop: a process does not come to its end\n{state}"));
         }
+        // What is committed may still have to be marked as such.
+        self.wait(MARKING, || open_partitions(&self.site.broker).is_empty());
         observer.read();
         is_down
     }

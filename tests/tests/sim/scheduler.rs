@@ -161,6 +161,14 @@ impl Sim {
         self.lock().note(what, text);
     }
 
+    /// Takes in what the engine logs.
+    pub(crate) fn log(&self, text: String) {
+        let mut inner = self.lock();
+        let Inner { now, current, threads, trace, .. } = &mut *inner;
+        let name = threads.get(*current).map_or("scheduler", |thread| thread.name.as_str());
+        trace.line(*now, name, "log", || text);
+    }
+
     pub(crate) fn fail(&self, what: String) {
         let mut inner = self.lock();
         inner.note("FAILED", || what.clone());
@@ -197,11 +205,6 @@ impl Sim {
         let mut inner = self.lock();
         let until = inner.now + span;
         inner.frozen_until.insert(incarnation, until);
-    }
-
-    pub(crate) fn has_threads(&self, incarnation: Incarnation) -> bool {
-        let inner = self.lock();
-        inner.alive.iter().any(|id| inner.threads[*id].incarnation == incarnation)
     }
 
     /// Whether the thread that runs now starts a task, rather than works on tasks.

@@ -26,10 +26,15 @@ impl Trace {
     }
 
     pub(crate) fn note(&mut self, now: Duration, who: &str, what: &'static str, text: impl FnOnce() -> String) {
+        self.line(now, who, what, text);
         self.events += 1;
         for byte in now.as_nanos().to_le_bytes().iter().chain(who.as_bytes()).chain(what.as_bytes()) {
             self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         }
+    }
+
+    /// Adds to the text alone: for what is heard only while somebody listens.
+    pub(crate) fn line(&mut self, now: Duration, who: &str, what: &'static str, text: impl FnOnce() -> String) {
         let Some(lines) = &mut self.lines else { return };
         if lines.len() == LINES_MAX {
             lines.pop_front();
@@ -79,7 +84,7 @@ impl Subscriber for LogToTrace {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text(String::new());
         event.record(&mut text);
-        self.0.note("log", || text.0);
+        self.0.log(text.0);
     }
 
     fn enter(&self, _span: &span::Id) {}

@@ -97,19 +97,15 @@ impl StartTask {
         self.check_wanted()?;
         self.enter(Phase::Opening);
         let mut store = self.open_store()?;
-        let before = Checkpoint::of_store(store.as_ref())?;
         // Offsets up to here may hold transactions that are still open; the log is caught up when all of it can be read.
         let end = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?.high;
-        let readable = self.catch_up(store.as_mut())?;
-        let mut checkpoint = Checkpoint::of_store(store.as_ref())?;
-        if !before.is_first() && checkpoint.log_id != before.log_id {
-            let message = format!("it followed the log {}, and this is {}", before.log_id, checkpoint.log_id);
-            drop(store);
-            store = self.rebuild("another_log", &message)?;
-            self.catch_up(store.as_mut())?;
-            checkpoint = Checkpoint::of_store(store.as_ref())?;
+        let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
+        // Markers may be late, so what the store has seen committed need not be readable yet.
+        let is_ahead = store.next_offset() > readable;
+        if !is_ahead {
+            store = self.follow(store)?;
         }
-        let owner = checkpoint.owner;
+        let owner = Checkpoint::of_store(store.as_ref())?.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
         if is_gone && !sabotaged!(NoSettling) {
             self.settle(&owner)?;
@@ -117,7 +113,9 @@ impl StartTask {
         if readable < end && !sabotaged!(NoSettling) && !sabotaged!(CatchUpOnce) {
             self.wait_until_readable(end)?;
         }
-        if !sabotaged!(CatchUpOnce) {
+        if is_ahead {
+            store = self.follow(store)?;
+        } else if !sabotaged!(CatchUpOnce) {
             self.catch_up(store.as_mut())?;
         }
         let (checkpoint, begun) = self.complete(Checkpoint::of_store(store.as_ref())?)?;
@@ -125,6 +123,24 @@ impl StartTask {
         let task = self.state_log.partition;
         tracing::info!(task, previous_owner = owner, records = checkpoint.records(), "task is caught up");
         Ok(Task::new(task, TaskState::new(store), checkpoint, begun))
+    }
+
+    /// Brings the store to the end of what can be read. One that turns out to have followed another log begins anew.
+    fn follow(&self, mut store: Box<dyn TaskStore>) -> Result<Box<dyn TaskStore>, StartError> {
+        if let Some((cause, message)) = self.last_difference(store.as_ref())? {
+            drop(store);
+            store = self.rebuild(cause, &message)?;
+        }
+        let before = Checkpoint::of_store(store.as_ref())?;
+        self.catch_up(store.as_mut())?;
+        let log_id = Checkpoint::of_store(store.as_ref())?.log_id;
+        if !before.is_first() && log_id != before.log_id {
+            let message = format!("it followed the log {}, and this is {log_id}", before.log_id);
+            drop(store);
+            store = self.rebuild("another_log", &message)?;
+            self.catch_up(store.as_mut())?;
+        }
+        Ok(store)
     }
 
     /// A store that is damaged, belongs to somebody else or has seen a log that is gone is rebuilt from the state log.
@@ -139,10 +155,7 @@ impl StartTask {
                 "outside_log",
                 format!("it is at {}, the log from {} to {}", store.next_offset(), watermarks.low, watermarks.high),
             ),
-            Ok(store) => match self.last_difference(store.as_ref())? {
-                None => return Ok(store),
-                Some(difference) => ("another_log", difference),
-            },
+            Ok(store) => return Ok(store),
             Err(error @ StoreError::Damaged { .. }) => ("damaged", error.to_string()),
             Err(error @ StoreError::Foreign { .. }) => ("foreign", error.to_string()),
             Err(error) => return Err(error.into()),
@@ -150,26 +163,31 @@ impl StartTask {
         self.rebuild(cause, &message)
     }
 
-    /// What the store applied last must be what the log says there, unless compaction has removed it meanwhile.
-    fn last_difference(&self, store: &dyn TaskStore) -> Result<Option<String>, StartError> {
-        let last = store.next_offset() - 1;
-        let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?;
-        if last < readable.low || last >= readable.high {
+    /// What the store applied last must be what the log holds there. If it is not, the store followed another log. If
+    /// nothing is there, the store holds a transaction that came to nothing although its commit was acknowledged: its
+    /// markers were lost with a broker, and an operator had to abort it. Compaction may also have removed the record, and
+    /// then the store is rebuilt without need, because nobody can tell the difference.
+    fn last_difference(&self, store: &dyn TaskStore) -> Result<Option<(&'static str, String)>, StartError> {
+        let next_offset = store.next_offset();
+        let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
+        if next_offset <= low {
             return Ok(None);
         }
+        let last = next_offset - 1;
         let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
         reader.assign(&self.state_log, last)?;
         let mut batch = RecordBatch::default();
         while batch.is_empty() && !reader.reached_end(&self.state_log) {
+            self.check_wanted()?;
             reader.poll(&mut batch, 1, POLL_INTERVAL)?;
         }
         if batch.metas().first().is_none_or(|first| first.offset != last) {
-            return Ok(None);
+            return Ok(Some(("not_in_log", format!("the log holds nothing at {last}, its last change"))));
         }
         let record = batch.view(0, &[]);
         let stored = store.get(record.key.unwrap_or_default())?;
         let differs = stored.as_deref() != record.value;
-        Ok(differs.then(|| format!("its last change is not what the log holds at {last}")))
+        Ok(differs.then(|| ("another_log", format!("its last change is not what the log holds at {last}"))))
     }
 
     /// Drops the store and begins an empty one.
@@ -181,12 +199,12 @@ impl StartTask {
         Ok(self.stores.open(&self.directory, &self.identity)?)
     }
 
-    /// Applies everything that can be read, and returns the offset up to which that was.
-    fn catch_up(&self, store: &mut dyn TaskStore) -> Result<u64, StartError> {
+    /// Applies everything that can be read.
+    fn catch_up(&self, store: &mut dyn TaskStore) -> Result<(), StartError> {
         let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?;
         let from = store.next_offset().max(watermarks.low);
         if from >= watermarks.high {
-            return Ok(watermarks.high);
+            return Ok(());
         }
         self.enter(Phase::Restoring);
         let began_at_ms = self.clock.unix_ms();
@@ -208,7 +226,7 @@ impl StartTask {
                 store.apply(&mut changes, progress.next_offset)?;
             }
             if progress.next_offset >= watermarks.high || (batch.is_empty() && reader.reached_end(&self.state_log)) {
-                return Ok(watermarks.high);
+                return Ok(());
             }
             if self.clock.now().saturating_sub(told_at) >= PROGRESS_INTERVAL {
                 told_at = self.clock.now();

@@ -25,6 +25,8 @@ pub struct TaskState {
     full_key: Vec<u8>,
     fetched: Option<Vec<u8>>,
     is_damaged: bool,
+    /// Why the store could not be read, if it could not since somebody asked.
+    failure: Option<StoreError>,
 }
 
 /// What the overlay held under a key before: `None` when nothing, `Some(None)` when a deletion.
@@ -46,6 +48,7 @@ impl TaskState {
             full_key: Vec::new(),
             fetched: None,
             is_damaged: false,
+            failure: None,
         }
     }
 
@@ -96,6 +99,12 @@ impl TaskState {
         answer
     }
 
+    /// Whether the store could be read every time since the last call. A processor only sees that its record cannot be
+    /// processed, and that is no fault of the record.
+    pub fn check_reads(&mut self) -> Result<(), StoreError> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
     fn write(&mut self, store: &'static str, key: &[u8], value: Option<Vec<u8>>) {
         let key = full_key(store, key);
         self.overlay_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
@@ -115,10 +124,7 @@ impl State for TaskState {
         }
         self.fetched = match self.store.get(&self.full_key) {
             Ok(value) => value,
-            Err(error) => {
-                self.is_damaged |= matches!(error, StoreError::Damaged { .. });
-                return Err(unavailable(store, &error));
-            }
+            Err(error) => return Err(unavailable(&mut self.failure, &mut self.is_damaged, store, error)),
         };
         Ok(self.fetched.as_deref())
     }
@@ -139,8 +145,10 @@ impl State for TaskState {
         before.push(SEPARATOR + 1);
         let mut pairs = Vec::with_capacity(limit);
         loop {
-            let stored = self.store.scan(&after, &before, limit);
-            let stored = self.note_damage(stored).map_err(|error| unavailable(store, &error))?;
+            let stored = match self.store.scan(&after, &before, limit) {
+                Ok(stored) => stored,
+                Err(error) => return Err(unavailable(&mut self.failure, &mut self.is_damaged, store, error)),
+            };
             let is_last = stored.len() < limit;
             // Staged changes count only as far as this piece of the store reaches; behind the last piece all of them do.
             let upper = match stored.last() {
@@ -214,8 +222,16 @@ fn full_key(store: &str, key: &[u8]) -> Vec<u8> {
     full
 }
 
-fn unavailable(store: &'static str, error: &StoreError) -> StateError {
-    StateError::Unavailable { store, message: error.to_string() }
+fn unavailable(
+    failure: &mut Option<StoreError>,
+    is_damaged: &mut bool,
+    store: &'static str,
+    error: StoreError,
+) -> StateError {
+    *is_damaged |= matches!(error, StoreError::Damaged { .. });
+    let message = error.to_string();
+    *failure = Some(error);
+    StateError::Unavailable { store, message }
 }
 
 #[cfg(test)]

@@ -54,17 +54,38 @@ impl Worker {
                     self.member_mut()?.acknowledge(&event)?;
                     return self.release(tasks);
                 }
-                self.release(tasks)?;
-                Ok(self.member_mut()?.acknowledge(&event)?)
+                let released = self.release(tasks);
+                self.let_go(&event, tasks, released)
             }
             MemberEvent::Lost(tasks) => {
                 tracing::warn!(code = "tasks_lost", ?tasks, slot = self.slot, "the group gave our tasks away");
                 self.owned.retain(|task| !tasks.contains(task));
                 let lost = BrokerError::new(BrokerErrorKind::Abortable, "poll membership", "tasks were lost");
-                self.abort(lost)?;
-                self.drop_tasks(tasks)?;
-                Ok(self.member_mut()?.acknowledge(&event)?)
+                let aborted = self.abort(lost);
+                self.let_go(&event, tasks, aborted)
             }
+        }
+    }
+
+    /// Drops the tasks and answers the event, whatever `result` says of the work before: until then the group waits, and
+    /// nobody else gets the tasks. A commit of which nothing is known is fenced by then, by the group or by the next owner.
+    fn let_go(
+        &mut self,
+        event: &MemberEvent,
+        tasks: &[u32],
+        result: Result<(), WorkerError>,
+    ) -> Result<(), WorkerError> {
+        let dropped = self.drop_tasks(tasks);
+        // A worker that has left the group meanwhile owes it no answer.
+        let acknowledged = self.member.as_mut().map_or(Ok(()), |member| member.acknowledge(event));
+        result.and(dropped).and(acknowledged.map_err(WorkerError::from))
+    }
+
+    /// Starts what is owned and neither runs nor starts: whatever went wrong while it was taken over or taken up again.
+    pub(super) fn start_missing(&mut self) {
+        let is_missing = |task: &u32| !self.tasks.contains_key(task) && !self.starting.contains_key(task);
+        for number in self.owned.iter().copied().filter(is_missing).collect::<Vec<_>>() {
+            self.start(number);
         }
     }
 

@@ -188,6 +188,7 @@ impl Worker {
     pub fn step(&mut self) -> Result<(), WorkerError> {
         self.output.transaction.prepare()?;
         self.poll_membership()?;
+        self.start_missing();
         self.collect_started()?;
         if let Some(until) = self.paused_until {
             if self.shared.clock.now() < until {

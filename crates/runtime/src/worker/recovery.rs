@@ -94,11 +94,7 @@ impl Worker {
         }
         // Before the tasks start: what this slot left open must have ended, or they would wait for it.
         self.output.transaction.prepare()?;
-        for number in self.owned.clone() {
-            if !self.starting.contains_key(&number) {
-                self.start(number);
-            }
-        }
+        self.start_missing();
         Ok(())
     }
 
@@ -108,6 +104,7 @@ impl Worker {
         loop {
             match self.recover(error) {
                 Err(WorkerError::Broker(next)) if next.kind != BrokerErrorKind::Misconfigured => error = next.into(),
+                Err(next @ (WorkerError::Store(_) | WorkerError::Start(_))) => error = next,
                 result => return result,
             }
         }
