@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill_runtime::broker::{Broker, ProducerOptions, TopicPartition};
+use tidemill_runtime::broker::{Broker, Isolation, ProducerOptions, Reader, RecordBatch, TopicPartition};
 use tidemill_runtime::kafka::wire::damage::Damage;
+use tidemill_runtime::task::checkpoint::{CHECKPOINT_KEY, Checkpoint};
 
-use crate::kafka::{DEADLINE, Pipeline, TICK};
+use crate::kafka::{DEADLINE, Pipeline, TASKS, TICK};
 use crate::tidemill::Started;
 
 const ACCOUNTS: &str = "generate accounts --accounts 50";
@@ -25,21 +26,45 @@ fn pipeline() -> Pipeline {
     pipeline
 }
 
-fn slot(pipeline: &Pipeline, instance: &str) -> String {
-    format!("{}-main-{instance}-0", pipeline.name)
+/// Who committed last, by task, as the state logs say: read on as they grow.
+struct Owners<'a> {
+    pipeline: &'a Pipeline,
+    reader: Box<dyn Reader>,
+    batch: RecordBatch,
+    slots: Vec<String>,
 }
 
-/// Waits until each of the instances owns as many tasks as stand beside it.
-fn await_owners(pipeline: &Pipeline, broker: &dyn Broker, wanted: &[(&str, usize)]) {
-    let started_at = Instant::now();
-    loop {
-        let owners = pipeline.owners(broker);
-        let count = |instance: &str| owners.iter().filter(|owner| **owner == slot(pipeline, instance)).count();
-        if wanted.iter().all(|(instance, tasks)| count(instance) == *tasks) {
-            return;
+impl<'a> Owners<'a> {
+    fn of(pipeline: &'a Pipeline, broker: &dyn Broker) -> Self {
+        let mut reader = broker.reader(Isolation::ReadCommitted).expect("a reader opens");
+        for task in 0..TASKS {
+            let log = TopicPartition::new(format!("{}.main.state", pipeline.name), task);
+            reader.assign(&log, 0).expect("the log is there");
         }
-        assert!(started_at.elapsed() < DEADLINE, "{owners:?} instead of {wanted:?}");
-        std::thread::sleep(TICK);
+        let slots = vec![String::new(); TASKS as usize];
+        Self { pipeline, reader, batch: RecordBatch::default(), slots }
+    }
+
+    /// Waits until each of the instances owns as many tasks as stand beside it.
+    fn wait_for(&mut self, wanted: &[(&str, usize)]) {
+        let started_at = Instant::now();
+        loop {
+            let count = |instance: &str| {
+                let slot = format!("{}-main-{instance}-0", self.pipeline.name);
+                self.slots.iter().filter(|owner| **owner == slot).count()
+            };
+            if wanted.iter().all(|(instance, tasks)| count(instance) == *tasks) {
+                return;
+            }
+            assert!(started_at.elapsed() < DEADLINE, "{:?} instead of {wanted:?}", self.slots);
+            self.reader.poll(&mut self.batch, 1_000, TICK).expect("the broker answers");
+            for index in 0..self.batch.len() {
+                let record = self.batch.view(index, &[]);
+                let (Some(CHECKPOINT_KEY), Some(value)) = (record.key, record.value) else { continue };
+                let owner = Checkpoint::decode(value).expect("a checkpoint").owner;
+                self.slots[record.origin.partition as usize] = owner;
+            }
+        }
     }
 }
 
@@ -54,7 +79,7 @@ fn stop(started: Started) -> String {
 fn tasks_of_an_instance_that_leaves_move_at_once() {
     const RECORDS: u64 = 2_400;
     let pipeline = pipeline();
-    let broker = pipeline.broker();
+    let mut owners = Owners::of(&pipeline, pipeline.broker().as_ref());
     std::thread::scope(|scope| {
         let records = pipeline.tidemill.run(&format!("generate -n {RECORDS} --accounts 50")).text();
         let topic = pipeline.topic("payments.requested.v1");
@@ -65,10 +90,10 @@ fn tasks_of_an_instance_that_leaves_move_at_once() {
         let mut moves = Vec::new();
         for _ in 0..LEAVES {
             let leaves = pipeline.tidemill.start("run --instance a");
-            await_owners(&pipeline, broker.as_ref(), &[("a", 2), ("b", 2)]);
+            owners.wait_for(&[("a", 2), ("b", 2)]);
             let started_at = Instant::now();
             leaves.signal("TERM");
-            await_owners(&pipeline, broker.as_ref(), &[("b", 4)]);
+            owners.wait_for(&[("b", 4)]);
             moves.push(started_at.elapsed());
             assert_eq!(leaves.ended().code, Some(0));
         }
@@ -84,18 +109,18 @@ fn tasks_of_an_instance_that_leaves_move_at_once() {
 #[test]
 fn an_instance_that_stays_comes_back_unnoticed() {
     let pipeline = pipeline();
-    let broker = pipeline.broker();
+    let mut owners = Owners::of(&pipeline, pipeline.broker().as_ref());
     let restarted = format!("run --instance a --on-stop stay {LONG_SESSION}");
     let first = pipeline.tidemill.start(&restarted);
-    await_owners(&pipeline, broker.as_ref(), &[("a", 4)]);
+    owners.wait_for(&[("a", 4)]);
     let other = pipeline.tidemill.start(&format!("run --instance b --log info {LONG_SESSION}"));
-    await_owners(&pipeline, broker.as_ref(), &[("a", 2), ("b", 2)]);
+    owners.wait_for(&[("a", 2), ("b", 2)]);
 
     stop(first);
-    await_owners(&pipeline, broker.as_ref(), &[("a", 0), ("b", 2)]);
+    owners.wait_for(&[("a", 0), ("b", 2)]);
     let started_at = Instant::now();
     let second = pipeline.tidemill.start(&restarted);
-    await_owners(&pipeline, broker.as_ref(), &[("a", 2), ("b", 2)]);
+    owners.wait_for(&[("a", 2), ("b", 2)]);
     println!("from its start to its first commits: {:?}", started_at.elapsed());
     pipeline.produce("generate -n 400 --accounts 50", "payments.requested.v1", "debit_account");
     let started_at = Instant::now();

@@ -68,7 +68,8 @@ fn a_hanging_transaction_is_reported_and_aborted_on_all_its_partitions() {
     let hanging = tidemill.run("txn find-hanging --json");
     assert_eq!(hanging.code, Some(1), "{hanging:#?}");
     let listed: Value = serde_json::from_str(&hanging.stdout).expect("one document");
-    let mut expected: Vec<(String, u64)> = stuck.iter().map(|(topic, number)| ((*topic).clone(), *number)).collect();
+    let mut expected: Vec<(String, u64)> =
+        stuck.iter().map(|(topic, number)| ((*topic).clone(), u64::from(*number))).collect();
     expected.sort();
     assert_eq!(places(&listed), expected);
     assert!(listed.as_array().expect("a list").iter().all(|one| one["producer_id"] == json!(producer)), "{listed:#}");
