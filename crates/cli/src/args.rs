@@ -280,7 +280,7 @@ pub(crate) enum TxnCommand {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(id = "which", required = true, multiple = false, args = ["producer_id", "partition"])]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["producer_id", "partition"])))]
 pub(crate) struct TxnAbortArgs {
     /// Producer whose transaction it is.
     #[arg(long, value_name = "ID")]

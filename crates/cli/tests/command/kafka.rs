@@ -11,9 +11,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tidemill_core::money;
-use tidemill_runtime::broker::{Broker, TopicPartition};
+use tidemill_runtime::broker::Broker;
 use tidemill_runtime::kafka::KafkaBroker;
-use tidemill_runtime::status::checkpoint;
 
 use crate::sql::{VIOLATIONS, postgres};
 use crate::tidemill::{Started, Tidemill, repository, seed};
@@ -100,12 +99,6 @@ impl Pipeline {
 
     pub(crate) fn broker(&self) -> Arc<KafkaBroker> {
         KafkaBroker::connect(&self.bootstrap, &BTreeMap::new()).expect("no property can be wrong")
-    }
-
-    /// Slot that committed last, by task; empty for a task that never ran.
-    pub(crate) fn owners(&self, broker: &dyn Broker) -> Vec<String> {
-        let log = |task| TopicPartition::new(format!("{}.main.state", self.name), task);
-        (0..TASKS).map(|task| checkpoint(broker, &log(task)).expect("the broker answers").owner).collect()
     }
 
     /// With nothing under way: every record has one outcome, and nothing is lost or doubled on the way to the tables.

@@ -130,6 +130,19 @@ impl Started {
         }
     }
 
+    /// Waits until lines on standard error have held all of these, in whatever order.
+    pub(crate) fn wait_for_all(&mut self, texts: &[String]) {
+        let mut missing: Vec<&String> = texts.iter().collect();
+        let mut line = String::new();
+        while !missing.is_empty() {
+            line.clear();
+            let bytes = self.stderr.read_line(&mut line).expect("can be read");
+            self.read.push_str(&line);
+            assert!(bytes > 0, "it ended without saying {missing:?}: {}", self.read);
+            missing.retain(|text| !line.contains(*text));
+        }
+    }
+
     /// `INT`, `TERM` or `KILL`.
     pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
