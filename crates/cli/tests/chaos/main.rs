@@ -30,9 +30,9 @@ const INSTANCES: u32 = 3;
 /// the transaction's time-out of 15 s; a killed broker takes its clients some seconds to find again; and workers are hit
 /// meanwhile, which costs a session of 6 s each time.
 const RESUME_BOUND: Duration = Duration::from_secs(45);
-/// A slot that died is inherited: its session of 6 s, and 2 s until its tasks have outcomes again. A machine that also
-/// runs other tests is given as long again.
-const TAKE_OVER_BOUND: Duration = Duration::from_secs(12);
+/// A slot that died is inherited: its session of 6 s, and 2 s until its tasks have outcomes again. On a machine whose cores
+/// are all busy with something else it took 14 s, so the bound is wide and the time that it took is printed.
+const TAKE_OVER_BOUND: Duration = Duration::from_secs(25);
 
 pub(crate) fn repository() -> PathBuf {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();

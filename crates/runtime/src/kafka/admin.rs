@@ -89,9 +89,8 @@ impl Admin {
     pub(super) fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {
         const DURING: &str = "ask for watermarks";
         let number = partition_number(partition.partition)?;
-        let client = self.client(isolation)?;
         let (low, high) =
-            until_deadline(DURING, || client.fetch_watermarks(&partition.topic, number, REQUEST_TIMEOUT))?;
+            self.ask(isolation, DURING, |client| client.fetch_watermarks(&partition.topic, number, REQUEST_TIMEOUT))?;
         match (u64::try_from(low), u64::try_from(high)) {
             (Ok(low), Ok(high)) => Ok(Watermarks { low, high }),
             _ => Err(BrokerError::new(BrokerErrorKind::Retriable, DURING, format!("not known yet: {low} to {high}"))),
@@ -100,10 +99,9 @@ impl Admin {
 
     pub(super) fn offset_for_time(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
         const DURING: &str = "look for a time";
-        let client = self.client(Isolation::ReadCommitted)?;
         // A time before 1970 would be read as one of librdkafka's names for positions.
         let wanted = list_of(partition, Offset::Offset(timestamp_ms.max(0)))?;
-        let found = until_deadline(DURING, || {
+        let found = self.ask(Isolation::ReadCommitted, DURING, |client| {
             let found = client.offsets_for_times(wanted.clone(), REQUEST_TIMEOUT)?;
             found.elements().iter().try_for_each(|one| one.error()).map(|()| found.clone())
         })?;
@@ -124,11 +122,42 @@ impl Admin {
         Ok(found.filter_map(|(one, partition)| Some((partition.clone(), position(one.offset())?))).collect())
     }
 
-    fn client(&self, isolation: Isolation) -> Result<Client> {
-        let slot = match isolation {
+    /// A client keeps for minutes what it once heard of a topic, also that a partition does not exist, from a broker that
+    /// had just come back and did not know better. So a client that says so is replaced, and the new one is believed.
+    fn ask<T>(
+        &self,
+        isolation: Isolation,
+        during: &'static str,
+        question: impl Fn(&BaseConsumer<LogContext>) -> std::result::Result<T, KafkaError>,
+    ) -> Result<T> {
+        let client = self.client(isolation)?;
+        match until_deadline(during, || question(&client)) {
+            Err(error) if error.kind == BrokerErrorKind::NotFound => {
+                self.forget(isolation, &client);
+                let client = self.client(isolation)?;
+                until_deadline(during, || question(&client))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Unless somebody else has replaced it already.
+    fn forget(&self, isolation: Isolation, client: &Client) {
+        let mut slot = self.slot(isolation).lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
+            *slot = None;
+        }
+    }
+
+    fn slot(&self, isolation: Isolation) -> &Mutex<Option<Client>> {
+        match isolation {
             Isolation::ReadCommitted => &self.committed,
             Isolation::ReadUncommitted => &self.uncommitted,
-        };
+        }
+    }
+
+    fn client(&self, isolation: Isolation) -> Result<Client> {
+        let slot = self.slot(isolation);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = slot.as_ref() {
             return Ok(Arc::clone(client));
