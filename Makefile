@@ -2,7 +2,10 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo stack check test clean-data
+# Accounts that the engines hold while they are killed.
+ACCOUNTS ?= 5000000
+
+.PHONY: help demo stack check test bench-restart clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +24,12 @@ check: ## Formatting, lints, and the rules of STYLE.md
 
 test: stack check ## Everything: check, then all tests, with the real parts
 	eval "$$(dev/stack env)" && cargo test --workspace
+
+bench-restart: ## Restart and restore beside Kafka Streams; writes docs/benchmarks/restart.md
+	TIDEMILL_STACK_JIT=c2 dev/stack up
+	cargo build --release --package tidemill-bench
+	eval "$$(dev/stack env)" && $(TARGET)/release/bench restart --run "restart-$$(date +%s)" --folder data/bench \
+	  --accounts $(ACCOUNTS) --rounds 3 --write docs/benchmarks/restart.md
 
 clean-data: ## Stops the stack and deletes all local data; downloads and builds stay
 	dev/stack wipe
