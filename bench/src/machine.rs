@@ -1,6 +1,7 @@
 //! What a figure depends on besides the code: processor, memory, load, versions.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,12 +33,12 @@ pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Bytes of all files below a folder.
+/// Bytes that the files below a folder take on disk: holes take none.
 pub(crate) fn bytes_below(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let bytes_of = |entry: fs::DirEntry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-        Ok(metadata) => metadata.len(),
+        Ok(metadata) => metadata.blocks() * 512,
         Err(_) => 0,
     };
     entries.flatten().map(bytes_of).sum()

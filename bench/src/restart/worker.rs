@@ -28,7 +28,7 @@ pub(crate) struct WorkerOptions {
 
 /// Works until standard input is closed: a planned stop, and the end of a worker whose benchmark is gone.
 pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
-    let filter = EnvFilter::new("info,librdkafka=warn,rdkafka=off");
+    let filter = EnvFilter::new("info,librdkafka=error,rdkafka=off");
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     let setup = &options.setup;
     let topology = Arc::new(setup.topology()?);

@@ -12,6 +12,7 @@ import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.Topology;
+import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThreadExceptionResponse;
 import org.apache.kafka.streams.processor.StateRestoreListener;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
@@ -33,10 +34,16 @@ public final class RestartPeer {
         Arguments arguments = new Arguments(words);
         KafkaStreams streams = new KafkaStreams(topology(arguments), new StreamsConfig(properties(arguments)));
         streams.setGlobalStateRestoreListener(new RestoreLog());
-        streams.setStateListener((now, before) -> log("state " + before + " -> " + now));
+        streams.setStateListener((now, before) -> {
+            log("state " + before + " -> " + now);
+            if (now == KafkaStreams.State.ERROR) {
+                // Nothing comes after this; whoever measures has to know.
+                Runtime.getRuntime().halt(1);
+            }
+        });
         streams.setUncaughtExceptionHandler(error -> {
             error.printStackTrace();
-            return org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
+            return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
         });
         streams.start();
         while (System.in.read() >= 0) {

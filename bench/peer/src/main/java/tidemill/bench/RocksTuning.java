@@ -16,7 +16,8 @@ public final class RocksTuning implements RocksDBConfigSetter {
 
     @Override
     public void setConfig(String store, Options options, Map<String, Object> configs) {
-        BlockBasedTableConfig table = new BlockBasedTableConfig();
+        // Kafka Streams wants its own instance back: its metrics ask that one for the cache.
+        BlockBasedTableConfig table = (BlockBasedTableConfig) options.tableFormatConfig();
         table.setBlockCache(CACHE);
         table.setBlockSize(16 << 10);
         table.setFilterPolicy(filter);
