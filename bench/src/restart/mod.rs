@@ -40,7 +40,7 @@ pub(crate) struct RestartOptions {
     /// Accounts that the engines hold
     #[arg(long, default_value_t = 200_000)]
     accounts: u64,
-    /// Rounds; in each, every engine is killed and started again once on its disk and once on an empty one
+    /// Rounds; in each, every engine is killed and started again three times, once on an empty disk
     #[arg(long, default_value_t = 2)]
     rounds: u32,
     #[arg(long, value_delimiter = ',', default_values = ["tidemill", "streams"])]
@@ -56,10 +56,26 @@ pub(crate) struct RestartOptions {
     write: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What the new process finds. The order is that of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disk {
-    Same,
+    /// The store of a process that had started from a planned stop and written little since.
+    Quiet,
     Empty,
+    /// The store of a process that had written much: all of it.
+    Worn,
+}
+
+impl Disk {
+    pub(crate) const ALL: [Self; 3] = [Self::Quiet, Self::Empty, Self::Worn];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "same disk, little written",
+            Self::Empty => "empty disk",
+            Self::Worn => "same disk, much written",
+        }
+    }
 }
 
 /// One kill and what came after it.
@@ -160,13 +176,13 @@ impl Bench<'_> {
         let observer = Observer::start(self.setup.broker()?, audit);
         let mut process = engine.start(self.setup)?;
         let mut restarts = Vec::new();
-        for disk in [Disk::Same, Disk::Empty] {
+        for disk in Disk::ALL {
             self.catch_up(&mut process, &observer, trickle)?;
             let (restarted, restart) = self.restart(engine, disk, process, &observer)?;
             process = restarted;
             let outputs: Vec<_> =
                 restart.outputs_after.iter().map(|after| format!("{:.2}", after.as_secs_f64())).collect();
-            eprintln!("  {disk:?} disk: output after {} s, load {}", outputs.join(", "), restart.load_average);
+            eprintln!("  {}: output after {} s, load {}", disk.name(), outputs.join(", "), restart.load_average);
             restarts.push(restart);
         }
         self.catch_up(&mut process, &observer, trickle)?;

@@ -86,7 +86,7 @@ impl Report {
     fn write_medians(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "| restart | runs | Tidemill, s | Kafka Streams, s | ratio |")?;
         writeln!(out, "|---|---|---|---|---|")?;
-        for (disk, name) in [(Disk::Same, "same disk"), (Disk::Empty, "empty disk")] {
+        for disk in Disk::ALL {
             for figure in [Figure::FirstOutput, Figure::AllTasks] {
                 let ours = self.figures(Engine::Tidemill, disk, figure);
                 let theirs = self.figures(Engine::Streams, disk, figure);
@@ -94,7 +94,7 @@ impl Report {
                 let (ours, theirs) = (median(ours), median(theirs));
                 let ratio = ours.zip(theirs).map(|(ours, theirs)| theirs / ours);
                 let (ours, theirs, ratio) = (number(ours, 2), number(theirs, 2), number(ratio, 1));
-                writeln!(out, "| {name}, {} | {runs} | {ours} | {theirs} | {ratio} |", figure.name())?;
+                writeln!(out, "| {}: {} | {runs} | {ours} | {theirs} | {ratio} |", disk.name(), figure.name())?;
             }
         }
         Ok(())
@@ -125,7 +125,7 @@ impl Report {
                 out,
                 "| {} | {} | {} | {} | {} |",
                 restart.engine.title(),
-                if restart.disk == Disk::Same { "same" } else { "empty" },
+                restart.disk.name(),
                 restart.open_transactions,
                 outputs.join(" "),
                 restart.load_average
