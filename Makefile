@@ -5,6 +5,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help demo stack check test chaos clean-data
 
+# Accounts that the engines hold while they are killed.
+ACCOUNTS ?= 5000000
+
+.PHONY: help demo stack check test bench-restart clean-data
+
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -28,6 +33,12 @@ CHAOS_SECONDS := $(or $(TIDEMILL_CHAOS_SECONDS),3600)
 chaos: ## An hour of kills, zombies and a broken network on real parts; TIDEMILL_CHAOS_SECONDS for another time
 	mkdir -p data
 	set -o pipefail; TIDEMILL_CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --package tidemill --test chaos -- --nocapture 2>&1 | tee data/chaos.log
+
+bench-restart: ## Restart and restore beside Kafka Streams; writes docs/benchmarks/restart.md
+	TIDEMILL_STACK_JIT=c2 dev/stack up
+	cargo build --release --package tidemill-bench
+	eval "$$(dev/stack env)" && $(TARGET)/release/bench restart --run "restart-$$(date +%s)" --folder data/bench \
+	  --accounts $(ACCOUNTS) --rounds 3 --write docs/benchmarks/restart.md
 
 clean-data: ## Stops the stack and deletes all local data; downloads and builds stay
 	dev/stack wipe

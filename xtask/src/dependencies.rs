@@ -53,6 +53,11 @@ const RULES: &[Rule] = &[
     Rule { package: "tidemill-testkit", uses: &["tidemill-core"], tests_use: &[] },
     Rule { package: "tidemill", uses: EVERYTHING, tests_use: &["tidemill-testkit"] },
     Rule { package: "tidemill-tests", uses: EVERYTHING, tests_use: &["tidemill-testkit", "tidemill"] },
+    Rule {
+        package: "tidemill-bench",
+        uses: &["tidemill-core", "tidemill-topology", "tidemill-runtime"],
+        tests_use: &[],
+    },
     Rule { package: "xtask", uses: &[], tests_use: &[] },
 ];
 

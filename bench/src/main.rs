@@ -1,0 +1,56 @@
+//! Measurements: Tidemill beside its peers, on one broker, with the same records. `README.md` says what is measured and
+//! how to repeat it.
+//!
+//! Invariant: an engine under measurement is a process of its own, so that it can be killed; the engine of this
+//! repository is this program again, with the verb `worker`.
+
+mod failure;
+mod machine;
+mod restart;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Result;
+
+#[derive(Parser)]
+#[command(name = "bench", about = "Measures Tidemill beside its peers, on one broker, with the same records")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Kills engines that hold much state and measures how long it takes until they give output again
+    Restart(restart::RestartOptions),
+    /// Measures the local store alone: opening after a kill, reads, writes
+    Store(store::StoreOptions),
+    /// The engine under measurement; started by `restart`, ends when its standard input is closed
+    #[command(hide = true)]
+    Worker(restart::worker::WorkerOptions),
+    /// Fills a store until it is killed; started by `store`
+    #[command(hide = true)]
+    StoreFill(store::FillOptions),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Restart(options) => restart::run(&options),
+        Command::Store(options) => store::run(&options),
+        Command::Worker(options) => restart::worker::run(&options),
+        Command::StoreFill(options) => store::fill(&options),
+    }
+}

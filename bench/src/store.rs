@@ -1,0 +1,162 @@
+//! The local store alone, as one task of the restart benchmark fills it: how long it takes to open after a kill, and what
+//! reads and writes cost.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tidemill_runtime::store::disk::DiskStores;
+use tidemill_runtime::store::{StoreFactory, TaskStore};
+
+use crate::failure::{During, Result};
+use crate::machine;
+
+const IDENTITY: &str = "bench/main/0";
+const VALUE_BYTES: usize = 184;
+/// As many records as a restore applies at once.
+const FILL_BATCH: u64 = 10_000;
+/// As many changes as a worker commits at once under a light load.
+const TRICKLE_BATCH: usize = 20;
+const TRICKLE_WRITES: u64 = 200;
+const FILLED: &str = "filled";
+const SEED: u64 = 20_260_105;
+
+#[derive(Args)]
+pub(crate) struct StoreOptions {
+    /// Pairs in the store
+    #[arg(long, default_value_t = 1_250_000)]
+    pairs: u64,
+    /// Folder for the store
+    #[arg(long)]
+    folder: PathBuf,
+    /// How often the store is killed and opened
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+}
+
+#[derive(Args)]
+pub(crate) struct FillOptions {
+    #[arg(long)]
+    pairs: u64,
+    #[arg(long)]
+    folder: PathBuf,
+}
+
+/// Fills a store, says so on standard output, and goes on with small writes until it is killed.
+pub(crate) fn fill(options: &FillOptions) -> Result<()> {
+    let mut store = DiskStores::default().open(&options.folder, IDENTITY).during("open the store")?;
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let started_at = Instant::now();
+    let from = store.next_offset();
+    for first in (from..options.pairs).step_by(FILL_BATCH as usize) {
+        let numbers: Vec<u64> = (first..options.pairs.min(first + FILL_BATCH)).collect();
+        apply(store.as_mut(), &numbers, &mut random)?;
+    }
+    let took = started_at.elapsed();
+    for _ in 0..TRICKLE_WRITES {
+        apply(store.as_mut(), &draw(&mut random, options.pairs, TRICKLE_BATCH), &mut random)?;
+    }
+    println!("{FILLED} {}", took.as_micros());
+    loop {
+        apply(store.as_mut(), &draw(&mut random, options.pairs, TRICKLE_BATCH), &mut random)?;
+    }
+}
+
+pub(crate) fn run(options: &StoreOptions) -> Result<()> {
+    let folder = options.folder.join("store");
+    DiskStores::default().discard(&folder).during("empty the folder")?;
+    println!("{}, load average {}\n", machine::describe(), machine::load_average());
+    println!("| measure | figure |\n|---|---|");
+    for round in 1..=options.rounds {
+        let filled = fill_and_kill(options, &folder)?;
+        if round == 1 {
+            let per_s = options.pairs as f64 / filled.as_secs_f64();
+            println!("| fill, {FILL_BATCH} a write | {per_s:.0} pairs/s |");
+        }
+        let disk_mb = machine::bytes_below(&folder) / 1_000_000;
+        let started_at = Instant::now();
+        let store = DiskStores::default().open(&folder, IDENTITY).during("open the store")?;
+        println!("| open after kill -9, round {round}, {disk_mb} MB | {:.0} ms |", ms(started_at.elapsed()));
+        drop(store);
+    }
+    measure(options.pairs, &folder)
+}
+
+fn fill_and_kill(options: &StoreOptions, folder: &Path) -> Result<Duration> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["store-fill", "--pairs", &options.pairs.to_string(), "--folder"])
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .during("start the process that is killed")?;
+    let stdout = child.stdout.take().ok_or("a child without standard output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    child.kill()?;
+    child.wait()?;
+    let micros = line.trim().strip_prefix(FILLED).and_then(|rest| rest.trim().parse().ok());
+    micros.map(Duration::from_micros).ok_or_else(|| "the process that fills the store failed".into())
+}
+
+fn measure(pairs: u64, folder: &Path) -> Result<()> {
+    let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
+    let started_at = Instant::now();
+    let mut store = DiskStores::default().open(folder, IDENTITY).during("open the store")?;
+    println!("| open after a close | {:.0} ms |", ms(started_at.elapsed()));
+    for name in ["first", "second", "third"] {
+        let numbers = draw(&mut random, pairs, 100_000);
+        println!("| get, random, {name} 100,000 | {:.2} µs |", micros_per_get(store.as_ref(), &numbers)?);
+    }
+    let busy: Vec<u64> = (0..100_000).map(|_| random.random_range(0..1_000)).collect();
+    println!("| get, 1,000 busy keys | {:.2} µs |", micros_per_get(store.as_ref(), &busy)?);
+    let absent: Vec<u64> = (0..100_000).map(|_| pairs + random.random_range(0..pairs)).collect();
+    println!("| get, absent | {:.2} µs |", micros_per_get(store.as_ref(), &absent)?);
+    for size in [1, 20, 200, 2_000, 10_000] {
+        let writes = (200_000 / size).clamp(20, 5_000);
+        let batches: Vec<Vec<u64>> = (0..writes).map(|_| draw(&mut random, pairs, size)).collect();
+        let started_at = Instant::now();
+        for batch in &batches {
+            apply(store.as_mut(), batch, &mut random)?;
+        }
+        let took = started_at.elapsed();
+        let (per_write, per_pair) = (ms(took) / writes as f64, ms(took) * 1e3 / (writes * size) as f64);
+        println!("| write of {size} random pairs | {per_write:.3} ms, {per_pair:.2} µs a pair |");
+    }
+    Ok(())
+}
+
+fn micros_per_get(store: &dyn TaskStore, numbers: &[u64]) -> Result<f64> {
+    let started_at = Instant::now();
+    for number in numbers {
+        std::hint::black_box(store.get(&key(*number)).during("read")?);
+    }
+    Ok(ms(started_at.elapsed()) * 1e3 / numbers.len() as f64)
+}
+
+fn apply(store: &mut dyn TaskStore, numbers: &[u64], random: &mut ChaCha8Rng) -> Result<()> {
+    let mut values = vec![0; numbers.len() * VALUE_BYTES];
+    random.fill_bytes(&mut values);
+    let keys: Vec<Vec<u8>> = numbers.iter().map(|number| key(*number)).collect();
+    let mut changes =
+        keys.iter().zip(values.chunks_exact(VALUE_BYTES)).map(|(key, value)| (key.as_slice(), Some(value)));
+    let next_offset = store.next_offset() + numbers.len() as u64;
+    store.apply(&mut changes, next_offset).during("write")
+}
+
+fn draw(random: &mut ChaCha8Rng, pairs: u64, count: usize) -> Vec<u64> {
+    (0..count).map(|_| random.random_range(0..pairs)).collect()
+}
+
+/// In a task, the keys of the accounts that fall to it: in no order when they arrive.
+fn key(number: u64) -> Vec<u8> {
+    let scattered = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    format!("accounts\0a-{scattered:08}-{number:07}").into_bytes()
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
