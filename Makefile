@@ -3,12 +3,10 @@
 SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo stack check test chaos clean-data
-
 # Accounts that the engines hold while they are killed.
 ACCOUNTS ?= 5000000
 
-.PHONY: help demo stack check test bench-restart clean-data
+.PHONY: help demo stack check test chaos bench-restart clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
