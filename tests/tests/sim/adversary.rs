@@ -1,6 +1,7 @@
 //! What goes wrong within Kafka itself, and the operator who mends what Kafka does not mend by itself.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,11 +18,12 @@ pub(crate) struct Adversary {
     group: String,
     /// Since when the transactions of a producer hang.
     hanging: Mutex<BTreeMap<ProducerId, Duration>>,
+    aborts: AtomicU64,
 }
 
 impl Adversary {
     pub(crate) fn new(kafka: Arc<ModelKafka>, group: String) -> Self {
-        Self { kafka, group, hanging: Mutex::default() }
+        Self { kafka, group, hanging: Mutex::default(), aborts: AtomicU64::new(0) }
     }
 
     pub(crate) fn act(&self, sim: &Sim) {
@@ -53,6 +55,11 @@ impl Adversary {
         }
     }
 
+    /// How often an operator had to abort a transaction.
+    pub(crate) fn aborts(&self) -> u64 {
+        self.aborts.load(Ordering::Relaxed)
+    }
+
     /// A slot that has opened a producer.
     fn some_id(&self, sim: &Sim) -> Option<String> {
         let mut known: Vec<TransactionView> = self.kafka.transactions();
@@ -73,6 +80,7 @@ impl Adversary {
             let since = *hanging.entry(open.producer).or_insert(now);
             if now.saturating_sub(since) > NOTICE {
                 let places = self.kafka.abort_hanging(open.producer);
+                self.aborts.fetch_add(1, Ordering::Relaxed);
                 sim.note("operator aborts", || format!("{places:?}"));
             }
         }

@@ -127,7 +127,7 @@ impl Plan {
 fn model_options(sim: &Sim, seed: u64) -> ModelOptions {
     let markers = match sim.below(3) {
         0 => Markers::AtOnce,
-        _ => Markers::Delayed { seed, max: sim.span(Duration::from_secs(2)) },
+        _ => Markers::Delayed { seed, max: sim.span(Duration::from_millis(300)) },
     };
     let sending = if sim.below(2) == 0 { Sending::AtFlush } else { Sending::AtOnce };
     let waiting = model::Waiting::Sleeping(Duration::from_millis(20));
@@ -191,24 +191,42 @@ impl Run {
             self.tend();
         }
         sim.calm();
-        for machine in &self.machines {
-            machine.come_up();
-        }
-        if self.finish(&mut observer) {
+        if self.undisturbed(|| self.finish(&mut observer)) {
             let findings = self.evidence(&observer, |evidence| evidence.check());
             findings.into_iter().for_each(|finding| sim.fail(finding));
-            self.restore(&mut observer);
+            if self.undisturbed(|| self.restore(&mut observer)) {
+                let findings =
+                    self.evidence(&observer, |evidence| evidence.restored(&self.machines[0].disk.contents()));
+                findings.into_iter().for_each(|finding| sim.fail(finding));
+            }
         }
         sim.end();
+    }
+
+    /// Does so again if an operator had to abort what seemed to be done.
+    fn undisturbed(&self, mut act: impl FnMut() -> bool) -> bool {
+        let aborts = || self.adversary.as_ref().map_or(0, Adversary::aborts);
+        loop {
+            let before = aborts();
+            if !act() {
+                return false;
+            }
+            if aborts() == before {
+                return true;
+            }
+        }
     }
 
     /// Waits for the last outcome, and stops everybody in good order.
     fn finish(&self, observer: &mut Observer) -> bool {
         let sim = &self.site.sim;
+        for machine in &self.machines {
+            machine.come_up();
+        }
         let expected = self.expected();
         let is_complete = |observer: &mut Observer| {
             observer.read();
-            (observer.count(REQUESTS_DLQ), observer.count(ENTRIES)) >= expected
+            observer.count(REQUESTS_DLQ) >= expected.0 && observer.count(ENTRIES) >= expected.1
         };
         if !self.wait(RECOVERY, || is_complete(observer)) {
             let found = (observer.count(REQUESTS_DLQ), observer.count(ENTRIES));
@@ -239,7 +257,7 @@ impl Run {
     }
 
     /// One machine without stores takes everything over, restores it, and gives it back.
-    fn restore(&self, observer: &mut Observer) {
+    fn restore(&self, observer: &mut Observer) -> bool {
         let sim = &self.site.sim;
         let machine = &self.machines[0];
         let entries = observer.count(ENTRIES);
@@ -252,16 +270,13 @@ impl Run {
         if !self.wait(RECOVERY, || is_claimed(observer)) {
             let state = sim.state();
             sim.fail(format!("restart: not every task was claimed\n{state}"));
-            return;
+            return false;
         }
-        if self.stop_all(observer) {
-            let contents = machine.disk.contents();
-            let findings = self.evidence(observer, |evidence| evidence.restored(&contents));
-            findings.into_iter().for_each(|finding| sim.fail(finding));
-        }
+        let is_down = self.stop_all(observer);
         if observer.count(ENTRIES) != entries {
             sim.fail("restart: entries were written once more".to_owned());
         }
+        is_down
     }
 
     fn evidence<T>(&self, observer: &Observer, look: impl FnOnce(&Evidence<'_>) -> T) -> T {
@@ -297,8 +312,11 @@ impl Run {
         let body = move || {
             let mut producer = broker.producer(&ProducerOptions::Idempotent).expect("a producer");
             let mut id = 0;
-            while sim.now() < WEATHER - Duration::from_secs(1) {
+            loop {
                 sim.pause("load", sim.span(Duration::from_millis(1_600)));
+                if sim.now() >= WEATHER {
+                    return;
+                }
                 for _ in 0..=sim.below(10) {
                     id += 1;
                     let request = request(&sim, id);

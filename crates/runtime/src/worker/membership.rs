@@ -37,11 +37,12 @@ impl Worker {
             })?);
         }
         let Some(event) = self.member_mut()?.poll(Duration::ZERO)? else { return Ok(()) };
+        self.unanswered = Some(event.clone());
         match &event {
             MemberEvent::Assigned(tasks) => {
                 tracing::info!(?tasks, slot = self.slot, "the group gives us tasks");
-                self.member_mut()?.acknowledge(&event)?;
                 self.owned.extend(tasks);
+                self.answer()?;
                 for task in tasks {
                     self.start(*task);
                 }
@@ -51,34 +52,36 @@ impl Worker {
                 tracing::info!(?tasks, slot = self.slot, "the group takes tasks back");
                 self.owned.retain(|task| !tasks.contains(task));
                 if sabotaged!(ReleaseEarly) {
-                    self.member_mut()?.acknowledge(&event)?;
-                    return self.release(tasks);
+                    self.answer()?;
                 }
                 let released = self.release(tasks);
-                self.let_go(&event, tasks, released)
+                self.let_go(tasks, released)
             }
             MemberEvent::Lost(tasks) => {
                 tracing::warn!(code = "tasks_lost", ?tasks, slot = self.slot, "the group gave our tasks away");
                 self.owned.retain(|task| !tasks.contains(task));
                 let lost = BrokerError::new(BrokerErrorKind::Abortable, "poll membership", "tasks were lost");
                 let aborted = self.abort(lost);
-                self.let_go(&event, tasks, aborted)
+                self.let_go(tasks, aborted)
             }
         }
     }
 
-    /// Drops the tasks and answers the event, whatever `result` says of the work before: until then the group waits, and
+    /// Drops the tasks and answers the group, whatever `result` says of the work before: until then the group waits, and
     /// nobody else gets the tasks. A commit of which nothing is known is fenced by then, by the group or by the next owner.
-    fn let_go(
-        &mut self,
-        event: &MemberEvent,
-        tasks: &[u32],
-        result: Result<(), WorkerError>,
-    ) -> Result<(), WorkerError> {
+    fn let_go(&mut self, tasks: &[u32], result: Result<(), WorkerError>) -> Result<(), WorkerError> {
         let dropped = self.drop_tasks(tasks);
-        // A worker that has left the group meanwhile owes it no answer.
-        let acknowledged = self.member.as_mut().map_or(Ok(()), |member| member.acknowledge(event));
-        result.and(dropped).and(acknowledged.map_err(WorkerError::from))
+        let answered = self.answer();
+        result.and(dropped).and(answered.map_err(WorkerError::from))
+    }
+
+    /// Tells the group that its last event has been acted on, unless it was told so already. A worker that has left the
+    /// group meanwhile owes it no answer.
+    pub(super) fn answer(&mut self) -> BrokerResult<()> {
+        match (self.unanswered.take(), &mut self.member) {
+            (Some(event), Some(member)) => member.acknowledge(&event),
+            _ => Ok(()),
+        }
     }
 
     /// Starts what is owned and neither runs nor starts: whatever went wrong while it was taken over or taken up again.
@@ -243,9 +246,10 @@ impl Worker {
     pub(super) fn leave(mut self, on_stop: OnStop) -> Result<(), WorkerError> {
         let numbers: Vec<u32> = self.tasks.keys().chain(self.starting.keys()).copied().collect();
         let released = match self.release(&numbers) {
-            Err(WorkerError::Broker(error)) => {
+            Err(error @ (WorkerError::Broker(_) | WorkerError::Store(_))) => {
                 tracing::warn!(code = "tasks_not_released", slot = self.slot, %error, "left without releasing the tasks");
-                self.output.transaction.abort(error);
+                let cause = BrokerError::new(BrokerErrorKind::Abortable, "leave", error.to_string());
+                self.output.transaction.abort(cause);
                 Ok(())
             }
             result => result,

@@ -23,7 +23,7 @@ use tidemill_topology::Topology;
 use tidemill_topology::plan::{CommitPolicy, Unit};
 
 use crate::broker::{
-    Broker, BrokerError, BrokerErrorKind, Isolation, Member, Outgoing, Reader, RecordBatch, TopicPartition,
+    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, Outgoing, Reader, RecordBatch, TopicPartition,
 };
 use crate::clock::Clock;
 use crate::codecs::Codecs;
@@ -105,6 +105,8 @@ pub struct Worker {
     program: Program,
     output: Output,
     member: Option<Box<dyn Member>>,
+    /// What the group told us last, while it waits for our answer.
+    unanswered: Option<MemberEvent>,
     reader: Box<dyn Reader>,
     batch: RecordBatch,
     /// Tasks that the group has given us. Each is in `tasks` or in `starting`, but for moments in between.
@@ -153,6 +155,7 @@ impl Worker {
             output: Output::new(transaction, codecs, failed_by),
             program,
             member: None,
+            unanswered: None,
             batch: RecordBatch::default(),
             owned: BTreeSet::new(),
             tasks: BTreeMap::new(),

@@ -86,6 +86,8 @@ impl Worker {
         self.health.failed(self.shared.clock.unix_ms(), error.to_string(), self.failures);
         self.output.discard();
         self.drop_all_tasks()?;
+        // The group may have asked for tasks that are now dropped, and it must be polled only after its answer.
+        self.answer()?;
         // A worker that was fenced may no longer own its tasks. To start them all the same would fence whoever does.
         let deadline = self.shared.clock.now() + REOPEN_WAIT;
         while self.shared.clock.now() < deadline {
@@ -146,6 +148,7 @@ impl Worker {
     fn rejoin(&mut self) -> Result<(), WorkerError> {
         tracing::warn!(code = "member_lost", slot = self.slot, "joining the group again");
         self.member = None;
+        self.unanswered = None;
         self.owned.clear();
         self.drop_all_tasks()?;
         self.shared.clock.sleep(REOPEN_WAIT);
