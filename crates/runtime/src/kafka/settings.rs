@@ -46,7 +46,8 @@ pub(super) const OWNED_PROPERTIES: &[&str] = &[
 /// librdkafka wants a group for assigned partitions too. Nothing is ever committed under this one.
 const READER_GROUP: &str = "tidemill-reader";
 
-const HEARTBEAT_INTERVAL_MS: &str = "1000";
+/// A member learns of a rebalance with its next heartbeat, so a task that moves stands still for about two of these.
+const HEARTBEAT_INTERVAL_MS: &str = "250";
 
 /// The client's own thread keeps the session alive, also for a worker that is stuck. This many session time-outs without
 /// a poll and it gives the tasks up; a commit that waits out its deadline is shorter.
