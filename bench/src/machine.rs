@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// One line about the processor, its cores and the memory.
 pub(crate) fn describe() -> String {
@@ -19,6 +20,12 @@ pub(crate) fn describe() -> String {
 pub(crate) fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or("unknown").to_owned()
+}
+
+/// Time that the calling thread has spent on a processor: what an act costs whatever else the machine does.
+pub(crate) fn thread_cpu() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
 
 /// The first line that a program prints, on either stream; `unknown` where it cannot be run.

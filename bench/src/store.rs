@@ -33,6 +33,9 @@ pub(crate) struct StoreOptions {
     /// Folder for the store
     #[arg(long)]
     folder: PathBuf,
+    /// Changes that fjall keeps in memory, in MiB
+    #[arg(long, default_value_t = 16)]
+    write_buffer_mib: u64,
     /// How often the store is killed and opened
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -44,11 +47,20 @@ pub(crate) struct FillOptions {
     pairs: u64,
     #[arg(long)]
     folder: PathBuf,
+    #[arg(long)]
+    write_buffer_mib: u64,
+}
+
+/// What an act took on the clock, and of it on a processor, on this thread.
+#[derive(Clone, Copy)]
+struct Took {
+    wall: Duration,
+    cpu: Duration,
 }
 
 /// Fills a store, says so on standard output, and goes on with small writes until it is killed.
 pub(crate) fn fill(options: &FillOptions) -> Result<()> {
-    let mut store = DiskStores::default().open(&options.folder, IDENTITY).during("open the store")?;
+    let mut store = open(&options.folder, options.write_buffer_mib)?;
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let started_at = Instant::now();
     let from = store.next_offset();
@@ -70,25 +82,34 @@ pub(crate) fn run(options: &StoreOptions) -> Result<()> {
     let folder = options.folder.join("store");
     DiskStores::default().discard(&folder).during("empty the folder")?;
     println!("{}, load average {}\n", machine::describe(), machine::load_average());
-    println!("| measure | figure |\n|---|---|");
+    println!("| measure | wall | CPU of the caller |\n|---|---|---|");
     for round in 1..=options.rounds {
         let filled = fill_and_kill(options, &folder)?;
         if round == 1 {
             let per_s = options.pairs as f64 / filled.as_secs_f64();
-            println!("| fill, {FILL_BATCH} a write | {per_s:.0} pairs/s |");
+            println!("| fill, {FILL_BATCH} a write | {per_s:.0} pairs/s | |");
         }
         let disk_mb = machine::bytes_below(&folder) / 1_000_000;
-        let started_at = Instant::now();
-        let store = DiskStores::default().open(&folder, IDENTITY).during("open the store")?;
-        println!("| open after kill -9, round {round}, {disk_mb} MB | {:.0} ms |", ms(started_at.elapsed()));
+        let (took, store) = timed(|| open(&folder, options.write_buffer_mib))?;
+        println!(
+            "| open after kill -9, round {round}, {disk_mb} MB | {:.0} ms | {:.0} ms |",
+            ms(took.wall),
+            ms(took.cpu)
+        );
         drop(store);
     }
-    measure(options.pairs, &folder)
+    measure(options, &folder)
+}
+
+fn open(folder: &Path, write_buffer_mib: u64) -> Result<Box<dyn TaskStore>> {
+    let stores = DiskStores { write_buffer_bytes_max: write_buffer_mib << 20, ..DiskStores::default() };
+    stores.open(folder, IDENTITY).during("open the store")
 }
 
 fn fill_and_kill(options: &StoreOptions, folder: &Path) -> Result<Duration> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["store-fill", "--pairs", &options.pairs.to_string(), "--folder"])
+        .args(["store-fill", "--pairs", &options.pairs.to_string()])
+        .args(["--write-buffer-mib", &options.write_buffer_mib.to_string(), "--folder"])
         .arg(folder)
         .stdout(Stdio::piped())
         .spawn()
@@ -102,39 +123,40 @@ fn fill_and_kill(options: &StoreOptions, folder: &Path) -> Result<Duration> {
     micros.map(Duration::from_micros).ok_or_else(|| "the process that fills the store failed".into())
 }
 
-fn measure(pairs: u64, folder: &Path) -> Result<()> {
+fn measure(options: &StoreOptions, folder: &Path) -> Result<()> {
+    let pairs = options.pairs;
     let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
-    let started_at = Instant::now();
-    let mut store = DiskStores::default().open(folder, IDENTITY).during("open the store")?;
-    println!("| open after a close | {:.0} ms |", ms(started_at.elapsed()));
+    let (took, mut store) = timed(|| open(folder, options.write_buffer_mib))?;
+    println!("| open after a close | {:.0} ms | {:.0} ms |", ms(took.wall), ms(took.cpu));
     for name in ["first", "second", "third"] {
-        let numbers = draw(&mut random, pairs, 100_000);
-        println!("| get, random, {name} 100,000 | {:.2} µs |", micros_per_get(store.as_ref(), &numbers)?);
+        get(store.as_ref(), &format!("random, {name} 100,000"), &draw(&mut random, pairs, 100_000))?;
     }
     let busy: Vec<u64> = (0..100_000).map(|_| random.random_range(0..1_000)).collect();
-    println!("| get, 1,000 busy keys | {:.2} µs |", micros_per_get(store.as_ref(), &busy)?);
+    get(store.as_ref(), "1,000 busy keys", &busy)?;
     let absent: Vec<u64> = (0..100_000).map(|_| pairs + random.random_range(0..pairs)).collect();
-    println!("| get, absent | {:.2} µs |", micros_per_get(store.as_ref(), &absent)?);
+    get(store.as_ref(), "absent", &absent)?;
     for size in [1, 20, 200, 2_000, 10_000] {
         let writes = (200_000 / size).clamp(20, 5_000);
         let batches: Vec<Vec<u64>> = (0..writes).map(|_| draw(&mut random, pairs, size)).collect();
-        let started_at = Instant::now();
-        for batch in &batches {
-            apply(store.as_mut(), batch, &mut random)?;
-        }
-        let took = started_at.elapsed();
-        let (per_write, per_pair) = (ms(took) / writes as f64, ms(took) * 1e3 / (writes * size) as f64);
-        println!("| write of {size} random pairs | {per_write:.3} ms, {per_pair:.2} µs a pair |");
+        let (took, ()) = timed(|| batches.iter().try_for_each(|batch| apply(store.as_mut(), batch, &mut random)))?;
+        let per_pair = |time: Duration| ms(time) * 1e3 / (writes * size) as f64;
+        println!("| write of {size}, a pair | {:.2} µs | {:.2} µs |", per_pair(took.wall), per_pair(took.cpu));
     }
     Ok(())
 }
 
-fn micros_per_get(store: &dyn TaskStore, numbers: &[u64]) -> Result<f64> {
-    let started_at = Instant::now();
-    for number in numbers {
-        std::hint::black_box(store.get(&key(*number)).during("read")?);
-    }
-    Ok(ms(started_at.elapsed()) * 1e3 / numbers.len() as f64)
+fn get(store: &dyn TaskStore, name: &str, numbers: &[u64]) -> Result<()> {
+    let read = |number: &u64| store.get(&key(*number)).during("read").map(|value| drop(std::hint::black_box(value)));
+    let (took, ()) = timed(|| numbers.iter().try_for_each(read))?;
+    let per_get = |time: Duration| ms(time) * 1e3 / numbers.len() as f64;
+    println!("| get, {name} | {:.2} µs | {:.2} µs |", per_get(took.wall), per_get(took.cpu));
+    Ok(())
+}
+
+fn timed<T>(act: impl FnOnce() -> Result<T>) -> Result<(Took, T)> {
+    let (cpu, started_at) = (machine::thread_cpu(), Instant::now());
+    let result = act()?;
+    Ok((Took { wall: started_at.elapsed(), cpu: machine::thread_cpu().saturating_sub(cpu) }, result))
 }
 
 fn apply(store: &mut dyn TaskStore, numbers: &[u64], random: &mut ChaCha8Rng) -> Result<()> {
