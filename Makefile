@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo stack check test clean-data
+.PHONY: help demo stack check test sim clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,9 @@ check: ## Formatting, lints, and the rules of STYLE.md
 
 test: stack check ## Everything: check, then all tests, with the real parts
 	eval "$$(dev/stack env)" && cargo test --workspace
+
+sim: ## The simulation for the night: SEEDS runs on each broker
+	TIDEMILL_SIM_SEEDS=$(or $(SEEDS),100000) cargo test --package tidemill-tests --test sim nothing -- --nocapture
 
 clean-data: ## Stops the stack and deletes all local data; downloads and builds stay
 	dev/stack wipe
