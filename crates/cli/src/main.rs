@@ -6,6 +6,7 @@ mod args;
 mod command;
 mod exit;
 mod generator;
+mod live;
 mod logging;
 mod output;
 mod reconciliation;

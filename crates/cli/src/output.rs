@@ -87,6 +87,15 @@ impl Progress {
         Self { bar, label, total, started_at: now, printed_at: now }
     }
 
+    /// What there is to do may grow on the way.
+    pub(crate) fn set_of(&mut self, done: u64, total: u64) {
+        self.total = total;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+        }
+        self.set(done);
+    }
+
     pub(crate) fn set(&mut self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);

@@ -9,6 +9,7 @@ use tidemill_runtime::broker::Broker;
 use tidemill_runtime::clock::{Clock, SystemClock};
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions, OpenError};
 use tidemill_runtime::kafka::KafkaBroker;
+use tidemill_runtime::memory::MemoryShares;
 use tidemill_runtime::provision::Provisioner;
 use tidemill_runtime::registry::{HttpRegistry, LocalRegistry, SchemaRegistry};
 use tidemill_runtime::store::disk::DiskStores;
@@ -30,6 +31,19 @@ pub(crate) enum Access {
     /// May look while another process runs the pipeline.
     Read,
     Write,
+    /// Runs the pipeline, with so many workers per unit.
+    Work {
+        workers: u32,
+    },
+}
+
+impl Access {
+    fn workers(self) -> u32 {
+        match self {
+            Self::Read | Self::Write => 1,
+            Self::Work { workers } => workers,
+        }
+    }
 }
 
 /// A compiled topology and connections to what it names.
@@ -38,6 +52,7 @@ pub(crate) struct Session {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) registry: Arc<dyn SchemaRegistry>,
     pub(crate) clock: Arc<dyn Clock>,
+    memory: MemoryShares,
 }
 
 /// Compiles the topology file. Findings are in the failure, or beside the topology where they are mere warnings.
@@ -69,10 +84,13 @@ impl Session {
     }
 
     pub(crate) fn connect(topology: Arc<Topology>, access: Access) -> Result<Self, Failure> {
+        let memory = MemoryShares::of(&topology, access.workers());
         let (broker, registry): (Arc<dyn Broker>, Arc<dyn SchemaRegistry>) = match &topology.broker {
             plan::Broker::Embedded { data_dir } => {
                 let broker: Arc<dyn Broker> = match access {
-                    Access::Write => EmbeddedBroker::open(data_dir, EmbeddedOptions::default()).map_err(in_use)?,
+                    Access::Write | Access::Work { .. } => {
+                        EmbeddedBroker::open(data_dir, EmbeddedOptions::default()).map_err(in_use)?
+                    }
                     Access::Read => {
                         EmbeddedBroker::open_read_only(data_dir, EmbeddedOptions::default()).map_err(in_use)?
                     }
@@ -84,10 +102,14 @@ impl Session {
                     Failure::new(Exit::Config, "a Kafka broker needs a schema registry")
                         .hint("Add `[registry]` with a `url` to the topology.")
                 })?;
-                (KafkaBroker::connect(bootstrap_servers, properties)?, Arc::new(HttpRegistry::new(&url)?))
+                let mut properties = properties.clone();
+                for (name, value) in memory.client_properties() {
+                    properties.entry(name.to_owned()).or_insert(value);
+                }
+                (KafkaBroker::connect(bootstrap_servers, &properties)?, Arc::new(HttpRegistry::new(&url)?))
             }
         };
-        Ok(Self { topology, broker, registry, clock: Arc::new(SystemClock::default()) })
+        Ok(Self { topology, broker, registry, clock: Arc::new(SystemClock::default()), memory })
     }
 
     pub(crate) fn provisioner(&self) -> Provisioner {
@@ -109,7 +131,11 @@ impl Session {
             broker: Arc::clone(&self.broker),
             registry: Arc::clone(&self.registry),
             codecs: CODECS,
-            stores: Arc::new(DiskStores::default()),
+            stores: Arc::new(DiskStores {
+                cache_bytes: self.memory.store_cache_bytes,
+                write_buffer_bytes_max: self.memory.store_write_buffer_bytes,
+                ..DiskStores::default()
+            }),
             clock: Arc::clone(&self.clock),
             threads: Arc::new(SystemThreads),
             telemetry,

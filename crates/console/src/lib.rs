@@ -10,11 +10,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Serialize;
 use tidemill_runtime::clock::Clock;
-use tidemill_runtime::supervise::Health;
+use tidemill_runtime::health::{Health, ProcessView, WorkerHealth, WorkerView};
 use tidemill_runtime::telemetry::Telemetry;
-use tidemill_runtime::worker::WorkerHealth;
 
 /// What is served.
 #[derive(Clone)]
@@ -48,47 +46,24 @@ async fn livez(State(served): State<Served>) -> Response {
 }
 
 async fn readyz(State(served): State<Served>) -> Response {
-    let ready = served.health.is_ready();
-    let view = ReadyView {
+    let (ready, now_ms) = (served.health.is_ready(), served.clock.unix_ms());
+    let view = ProcessView {
         ready,
-        workers: served.health.workers.iter().map(thread_view).collect(),
-        sinks: served.health.sinks.iter().map(thread_view).collect(),
+        workers: views(&served.health.workers, now_ms),
+        sinks: views(&served.health.sinks, now_ms),
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(view)).into_response()
 }
 
+fn views(threads: &[(String, Arc<WorkerHealth>)], now_ms: i64) -> Vec<WorkerView> {
+    threads.iter().map(|(slot, health)| health.view(slot, now_ms)).collect()
+}
+
 async fn metrics(State(served): State<Served>) -> Response {
+    served.health.export(&served.telemetry, served.clock.unix_ms());
     match served.telemetry.render() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-}
-
-fn thread_view((slot, health): &(String, Arc<WorkerHealth>)) -> ThreadView<'_> {
-    use std::sync::atomic::Ordering::Relaxed;
-    ThreadView {
-        slot,
-        stepped_at_ms: health.stepped_at_ms.load(Relaxed),
-        is_prepared: health.is_prepared.load(Relaxed),
-        tasks_owned: health.tasks_owned.load(Relaxed),
-        tasks_starting: health.tasks_starting.load(Relaxed),
-    }
-}
-
-/// One thread of the process, for people.
-#[derive(Serialize)]
-struct ThreadView<'a> {
-    slot: &'a str,
-    stepped_at_ms: i64,
-    is_prepared: bool,
-    tasks_owned: u64,
-    tasks_starting: u64,
-}
-
-#[derive(Serialize)]
-struct ReadyView<'a> {
-    ready: bool,
-    workers: Vec<ThreadView<'a>>,
-    sinks: Vec<ThreadView<'a>>,
 }

@@ -19,12 +19,15 @@ macro_rules! sabotaged {
 pub mod broker;
 pub mod clock;
 pub mod codecs;
+pub mod conditions;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod dead_letter;
 pub mod embedded;
+pub mod health;
 pub mod kafka;
 pub mod lag;
+pub mod memory;
 pub mod provision;
 pub mod registry;
 #[cfg(feature = "sabotage")]

@@ -18,7 +18,8 @@ use crate::broker::{
 };
 use crate::codecs::{Codecs, ValueError};
 use crate::dead_letter::{self, FailedBy, Failure};
-use crate::worker::{Shared, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE, WorkerHealth};
+use crate::health::WorkerHealth;
+use crate::worker::{Shared, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
 const RECORDS_PER_BATCH_MAX: usize = 5_000;
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -327,6 +328,7 @@ impl SinkWorker {
 
     fn wait_for_sink(&mut self, message: &str) {
         tracing::warn!(code = "sink_unavailable", sink = self.plan.name, message, "trying again");
+        self.health.failed(self.shared.clock.unix_ms(), message.to_owned(), 1);
         self.shared.telemetry.sink_retries.with_label_values(&[&self.plan.name]).inc();
         let until = self.shared.clock.now() + self.retry_wait;
         self.retry_wait = (self.retry_wait * 2).min(RETRY_WAIT_MAX);
@@ -342,6 +344,7 @@ impl SinkWorker {
             SinkWorkerError::Sink { error: SinkError::Fenced { .. }, .. } | SinkWorkerError::Broker(_) => {}
             SinkWorkerError::Sink { .. } | SinkWorkerError::Settings { .. } => return Err(error),
         }
+        self.health.failed(self.shared.clock.unix_ms(), error.to_string(), 1);
         tracing::warn!(code = "sink_restarted", sink = self.plan.name, %error, "joining the group again");
         self.member = None;
         for task in self.tasks.keys().copied().collect::<Vec<_>>() {

@@ -1,20 +1,18 @@
 //! How far everything is, asked from outside: works on any broker, whether workers run or not.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{SinkPlan, Unit};
 
-use crate::broker::{Broker, BrokerError, Isolation, RecordBatch, TopicPartition};
+use crate::broker::{Broker, BrokerError, Isolation, TopicPartition, read_range};
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, Figures};
 
 /// A checkpoint is looked for this far behind the end of the log first; only then from its beginning.
 const LOOK_BACK: u64 = 2_000;
-const BATCH_RECORDS_MAX: usize = 5_000;
-const POLL_WAIT: Duration = Duration::from_millis(50);
 
 /// One input partition of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +25,8 @@ pub struct InputStatus {
     pub next_offset: u64,
     pub end_offset: u64,
     pub lag_records: u64,
+    /// Offsets behind the first transaction that is still open: written, and not readable yet.
+    pub unstable_offsets: u64,
     /// Age of the oldest record that waits, by the record's own timestamp.
     pub lag_seconds: Option<i64>,
 }
@@ -60,6 +60,7 @@ pub fn unit_status(
         for input in unit.stages.iter().flat_map(|stage| &stage.inputs) {
             let partition = TopicPartition::new(input.topic.as_str(), task);
             let watermarks = broker.watermarks(&partition, Isolation::ReadCommitted)?;
+            let written = broker.watermarks(&partition, Isolation::ReadUncommitted)?.high;
             let next_offset = checkpoint.positions.get(&input.topic).copied().unwrap_or(watermarks.low);
             let waiting =
                 if next_offset < watermarks.high { first_timestamp(broker, &partition, next_offset)? } else { None };
@@ -71,6 +72,7 @@ pub fn unit_status(
                 next_offset,
                 end_offset: watermarks.high,
                 // Without a record behind the position only markers are left, and nothing waits.
+                unstable_offsets: written.saturating_sub(watermarks.high),
                 lag_records: waiting.map_or(0, |_| watermarks.high - next_offset),
                 lag_seconds: waiting.map(|timestamp_ms| (now_ms - timestamp_ms).max(0) / 1_000),
             });
@@ -123,53 +125,22 @@ fn last_checkpoint(
     end: u64,
 ) -> Result<Option<Checkpoint>, BrokerError> {
     let mut last = None;
-    read(broker, log, from, end, |key, value| {
-        if key == Some(CHECKPOINT_KEY) {
-            last = value.and_then(|bytes| Checkpoint::decode(bytes).ok()).or(last.take());
+    read_range(broker, log, from..end, |record| {
+        if record.key == Some(CHECKPOINT_KEY) {
+            last = record.value.and_then(|bytes| Checkpoint::decode(bytes).ok()).or(last.take());
         }
+        Ok::<_, BrokerError>(ControlFlow::Continue(()))
     })?;
     Ok(last)
 }
 
-/// Calls `visit` with the key and value of every record that can be read from `from` to before `end`.
-fn read(
-    broker: &dyn Broker,
-    partition: &TopicPartition,
-    from: u64,
-    end: u64,
-    mut visit: impl FnMut(Option<&[u8]>, Option<&[u8]>),
-) -> Result<(), BrokerError> {
-    if from >= end {
-        return Ok(());
-    }
-    let mut reader = broker.reader(Isolation::ReadCommitted)?;
-    reader.assign(partition, from)?;
-    let mut batch = RecordBatch::default();
-    loop {
-        reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_WAIT)?;
-        for index in 0..batch.len() {
-            let view = batch.view(index, &[]);
-            visit(view.key, view.value);
-        }
-        let is_past = batch.metas().last().is_some_and(|last| last.offset + 1 >= end);
-        if is_past || (batch.is_empty() && reader.reached_end(partition)) {
-            return Ok(());
-        }
-    }
-}
-
 /// Timestamp of the first record that can be read at or after `offset`.
 fn first_timestamp(broker: &dyn Broker, partition: &TopicPartition, offset: u64) -> Result<Option<i64>, BrokerError> {
-    let mut reader = broker.reader(Isolation::ReadCommitted)?;
-    reader.assign(partition, offset)?;
-    let mut batch = RecordBatch::default();
-    loop {
-        reader.poll(&mut batch, 1, POLL_WAIT)?;
-        if let Some(first) = batch.metas().first() {
-            return Ok(Some(first.timestamp_ms));
-        }
-        if reader.reached_end(partition) {
-            return Ok(None);
-        }
-    }
+    let high = broker.watermarks(partition, Isolation::ReadCommitted)?.high;
+    let mut first = None;
+    read_range(broker, partition, offset..high, |record| {
+        first = Some(record.event_time.millis());
+        Ok::<_, BrokerError>(ControlFlow::Break(()))
+    })?;
+    Ok(first)
 }

@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use tidemill_topology::plan::Unit;
 
+use crate::health::{Health, WorkerHealth};
 use crate::sink_worker::{SinkWorker, SinkWorkerError};
-use crate::worker::{Shared, Worker, WorkerError, WorkerHealth};
-
-/// After this long without a step a worker counts as dead.
-const STALL: Duration = Duration::from_secs(60);
+use crate::worker::{Shared, Worker, WorkerError};
 
 /// What to run here.
 #[derive(Clone, Debug)]
@@ -51,31 +49,6 @@ pub struct Running {
     threads: Vec<(String, JoinHandle<()>)>,
     ended: Receiver<(String, Result<(), RunError>)>,
     pub health: Health,
-}
-
-/// What `/livez`, `/readyz` and `status` say of this process.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    pub workers: Vec<(String, Arc<WorkerHealth>)>,
-    pub sinks: Vec<(String, Arc<WorkerHealth>)>,
-}
-
-impl Health {
-    /// Whether every thread has made a step lately. Asks nobody else.
-    pub fn is_alive(&self, now_ms: i64) -> bool {
-        let stall_ms = i64::try_from(STALL.as_millis()).unwrap_or(i64::MAX);
-        self.workers.iter().chain(&self.sinks).all(|(_, health)| {
-            let stepped_at_ms = health.stepped_at_ms.load(Ordering::Relaxed);
-            stepped_at_ms == 0 || now_ms - stepped_at_ms < stall_ms
-        })
-    }
-
-    /// Whether every worker has its producer, no task is still catching up, and every sink is in its group.
-    pub fn is_ready(&self) -> bool {
-        let is_prepared = |health: &WorkerHealth| health.is_prepared.load(Ordering::Relaxed);
-        self.workers.iter().all(|(_, health)| is_prepared(health) && health.tasks_starting.load(Ordering::Relaxed) == 0)
-            && self.sinks.iter().all(|(_, health)| is_prepared(health))
-    }
 }
 
 /// The stable name of a worker: `pipeline-unit-instance-number`.

@@ -22,6 +22,11 @@ pub struct Telemetry {
     pub state_catch_up_seconds: Histogram,
     pub group_offsets_disagree: IntCounter,
     pub tasks_owned: IntGaugeVec,
+    /// 1 for the phase that a task is in.
+    pub task_phase: IntGaugeVec,
+    pub restore_offsets_left: IntGaugeVec,
+    pub txn_open_age_ms: IntGaugeVec,
+    pub stores_rebuilt: IntCounterVec,
     pub consumer_lag_records: IntGaugeVec,
     pub sink_records: IntCounterVec,
     pub sink_retries: IntCounterVec,
@@ -53,7 +58,23 @@ impl Telemetry {
                 "group_offsets_disagree_total",
                 "Times the group's committed offset was not the state log's position.",
             )?,
-            tasks_owned: make.gauges("tasks_owned", "Tasks that run here.", &["unit"])?,
+            tasks_owned: make.gauges("tasks_owned", "Tasks that run here.", &["slot"])?,
+            task_phase: make.gauges(
+                "task_phase",
+                "What a task does: 1 for the phase that it is in.",
+                &["slot", "task", "phase"],
+            )?,
+            restore_offsets_left: make.gauges(
+                "restore_offsets_left",
+                "Offsets of the state log that a restore has still to apply.",
+                &["slot", "task"],
+            )?,
+            txn_open_age_ms: make.gauges("txn_open_age_ms", "Age of the open transaction; 0 for none.", &["slot"])?,
+            stores_rebuilt: make.counters(
+                "stores_rebuilt_total",
+                "Local stores that were dropped and rebuilt from the state log.",
+                &["cause"],
+            )?,
             consumer_lag_records: make.gauges(
                 "consumer_lag_records",
                 "Records not yet processed.",

@@ -16,6 +16,8 @@ pub struct Topology {
     pub state_dir: PathBuf,
     /// `127.0.0.1:9464`: where `/metrics`, `/livez` and `/readyz` are served.
     pub http_address: String,
+    /// Mebibytes that one process may take.
+    pub memory_mib_max: u64,
     /// In the order of the file.
     pub units: Vec<Unit>,
     /// Every topic of the pipeline, internal ones included.

@@ -40,6 +40,10 @@ pub(crate) struct RawPipeline {
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     #[serde(default = "default_http_address")]
     pub(crate) http_address: String,
+    /// Memory that one process may take, in MiB: stores, caches and client queues get their shares of it.
+    #[schemars(range(min = 128, max = 1_048_576))]
+    #[serde(default = "default_memory_mib_max")]
+    pub(crate) memory_mib_max: u64,
 }
 
 /// Where records are kept.
@@ -218,6 +222,10 @@ fn default_state_dir() -> String {
 
 fn default_http_address() -> String {
     "127.0.0.1:9464".to_owned()
+}
+
+fn default_memory_mib_max() -> u64 {
+    1_024
 }
 
 /// An idle hop costs at least this; the broker pays for every transaction.

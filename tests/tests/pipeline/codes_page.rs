@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidemill_connectors::CODES as SINK_CODES;
 use tidemill_core::{CodeSpec, reject};
 use tidemill_processors::PROCESSORS;
+use tidemill_runtime::conditions::{CONDITIONS, Condition};
 use tidemill_runtime::worker::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
 use crate::under_test::repository;
@@ -32,6 +33,16 @@ The class decides where the record goes:
 |---|---|---|---|---|
 ";
 
+const CONDITIONS_HEAD: &str = "
+## Conditions
+
+What the engine reports about itself and what it depends on: `code` in its logs, `reason` in `tidemill status` and
+`/readyz`. None of them is about one record.
+
+| code | what is the case | what to do |
+|---|---|---|
+";
+
 fn page() -> String {
     let of_engine = [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN].map(|code| ("engine", code));
     let of_processors = PROCESSORS.iter().flat_map(|spec| spec.codes.iter().map(|code| (spec.name, code)));
@@ -51,7 +62,9 @@ fn page() -> String {
             code.remedy
         )
     };
-    std::iter::once(HEAD.to_owned()).chain(by_code.values().map(row)).collect()
+    let condition = |Condition { code, summary, remedy }: &Condition| format!("| `{code}` | {summary} | {remedy} |\n");
+    let answers = std::iter::once(HEAD.to_owned()).chain(by_code.values().map(row));
+    answers.chain([CONDITIONS_HEAD.to_owned()]).chain(CONDITIONS.iter().map(condition)).collect()
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Failure> {
     };
     prepare_folder(&args.dir, &run)?;
     let stop = Stop::on_signals()?;
-    let session = Session::connect(Arc::new(topology), Access::Write)?;
+    let session = Session::connect(Arc::new(topology), Access::Work { workers: args.workers })?;
     session.provision()?;
     let shared = session.shared("demo")?;
     let options =

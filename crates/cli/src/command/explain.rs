@@ -2,6 +2,7 @@
 
 use tidemill_core::CodeSpec;
 use tidemill_core::diagnostic::nearest;
+use tidemill_runtime::conditions::{CONDITIONS, Condition};
 use tidemill_runtime::worker::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
 use crate::args::Global;
@@ -34,11 +35,15 @@ fn explain_code(global: &Global, name: &str) -> Result<Exit, Failure> {
         output::line(&format!("{} (topology file)\n\n{}\n{}", finding.code, finding.summary, finding.remedy))?;
         return Ok(Exit::Ok);
     }
+    if let Some(condition) = CONDITIONS.iter().find(|condition| condition.code == name) {
+        return explain_condition(global, condition);
+    }
     let codes = all_codes();
     let found: Vec<_> = codes.iter().filter(|(_, code)| code.code == name).collect();
     let Some((_, code)) = found.first() else {
         let failure = Failure::new(Exit::Usage, format!("no code `{name}`"));
-        return Err(match nearest(name, codes.iter().map(|(_, code)| code.code)) {
+        let known = codes.iter().map(|(_, code)| code.code).chain(CONDITIONS.iter().map(|condition| condition.code));
+        return Err(match nearest(name, known) {
             Some(near) => failure.hint(format!("Did you mean `{near}`?")),
             None => failure.hint("`tidemill dev catalog` lists the processors; their codes are in docs/reference."),
         });
@@ -52,6 +57,20 @@ fn explain_code(global: &Global, name: &str) -> Result<Exit, Failure> {
         output::line(&format!("{} ({}, by {})\n", code.code, code.class.name(), by.join(", ")))?;
         output::line(code.summary)?;
         output::line(code.remedy)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn explain_condition(global: &Global, condition: &Condition) -> Result<Exit, Failure> {
+    let Condition { code, summary, remedy } = condition;
+    if global.json {
+        output::json(
+            &serde_json::json!({"code": code, "class": "condition", "by": ["engine"], "summary": summary, "remedy": remedy}),
+        )?;
+    } else {
+        output::line(&format!("{code} (reported by the engine)\n"))?;
+        output::line(summary)?;
+        output::line(remedy)?;
     }
     Ok(Exit::Ok)
 }

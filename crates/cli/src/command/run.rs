@@ -14,6 +14,7 @@ use tidemill_topology::plan::Broker;
 use crate::args::{Global, RunArgs};
 use crate::command::status::is_idle;
 use crate::exit::{Exit, Failure};
+use crate::output::Progress;
 use crate::session::{Access, Session};
 use crate::stop::Stop;
 
@@ -22,7 +23,7 @@ const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const LAG_SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
-    let session = Session::open(global, Access::Write)?;
+    let session = Session::open(global, Access::Work { workers: args.workers })?;
     // A real cluster is changed by `apply` alone; the embedded broker is this process's own.
     if matches!(session.topology.broker, Broker::Embedded { .. }) {
         session.provision()?;
@@ -51,7 +52,14 @@ fn watch(
     stop: &Stop,
 ) -> Result<Option<Result<(), Failure>>, Failure> {
     let mut checked_at = Instant::now();
+    let mut restoring = None;
     while !stop.is_set() {
+        match running.health.restored() {
+            Some((done, total)) => {
+                restoring.get_or_insert_with(|| Progress::new("restoring", total)).set_of(done, total);
+            }
+            None => restoring.take().map_or((), Progress::finish),
+        }
         if let Some(ended) = running.wait(TICK) {
             return Ok(Some(ended.map_err(failure)));
         }

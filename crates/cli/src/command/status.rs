@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidemill_runtime::broker::TopicPartition;
+use tidemill_runtime::health::{LastError, ProcessView, Reason, TaskView};
 use tidemill_runtime::lag::next_offset;
 use tidemill_runtime::provision::open_sink;
 use tidemill_runtime::status::{InputStatus, sink_lag, unit_status};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
+use crate::live::process_at;
 use crate::output;
 use crate::session::{Access, Session};
 
@@ -23,6 +25,8 @@ struct StatusView {
     broker: String,
     inputs: Vec<InputView>,
     sinks: Vec<SinkView>,
+    /// The process that serves at `http_address`, if one answers.
+    process: Option<ProcessView>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +60,7 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
         broker: session.broker.describe(),
         inputs: inputs.collect(),
         sinks: sinks(&session)?,
+        process: process_at(&session.topology.http_address),
     };
     let exit = if view.sinks.iter().any(|sink| sink.lag_offsets.is_none()) { Exit::Unreachable } else { Exit::Ok };
     if global.json {
@@ -122,12 +127,13 @@ fn print(view: &StatusView) -> Result<(), Failure> {
                 if status.owner.is_empty() { "-".to_owned() } else { status.owner.clone() },
                 output::count(status.next_offset),
                 output::count(status.lag_records),
+                output::count(status.unstable_offsets),
                 status.lag_seconds.map_or_else(|| "0".to_owned(), |seconds| seconds.to_string()),
                 output::count(row.records_per_second),
             ]
         })
         .collect();
-    output::table(&["topic", "partition", "owner", "next offset", "lag", "lag s", "records/s"], &rows)?;
+    output::table(&["topic", "partition", "owner", "next offset", "lag", "unstable", "lag s", "records/s"], &rows)?;
     output::line("")?;
     let rows: Vec<Vec<String>> = view
         .sinks
@@ -137,5 +143,45 @@ fn print(view: &StatusView) -> Result<(), Failure> {
             vec![sink.sink.clone(), lag, sink.message.clone().unwrap_or_default()]
         })
         .collect();
-    output::table(&["sink", "lag", ""], &rows)
+    output::table(&["sink", "lag", ""], &rows)?;
+    match &view.process {
+        Some(process) => print_process(process),
+        None => Ok(()),
+    }
+}
+
+/// What the process here does, and above all what keeps a task from running.
+fn print_process(process: &ProcessView) -> Result<(), Failure> {
+    output::line("")?;
+    let rows: Vec<Vec<String>> = process
+        .workers
+        .iter()
+        .flat_map(|worker| worker.tasks.iter().map(|task| (worker.slot.as_str(), task)))
+        .map(|(slot, task)| {
+            let [number, seconds] = [u64::from(task.task), task.for_ms.unsigned_abs() / 1_000].map(output::count);
+            vec![slot.to_owned(), number, task.phase.name().to_owned(), seconds, why(task)]
+        })
+        .collect();
+    output::table(&["worker", "task", "does", "for s", "because"], &rows)?;
+    for worker in process.workers.iter().chain(&process.sinks) {
+        if let Some(LastError { at_ms, message, failures }) = &worker.last_error {
+            let at = jiff::Timestamp::from_millisecond(*at_ms).map(|at| at.to_string()).unwrap_or_default();
+            output::line(&format!("{}: last failure at {at}, {failures} in a row: {message}", worker.slot))?;
+        }
+    }
+    Ok(())
+}
+
+fn why(task: &TaskView) -> String {
+    if let Some(Reason { code, message }) = &task.reason {
+        return format!("{code}: {message}");
+    }
+    match &task.restore {
+        None => String::new(),
+        Some(view) => {
+            let left =
+                view.seconds_left.map_or_else(String::new, |seconds| format!(", {} s left", output::count(seconds)));
+            format!("{} % of the state log applied, {} bytes{left}", view.percent, output::count(view.restore.bytes))
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tidemill_core::{CodeSpec, reject};
+use tidemill_runtime::conditions::CONDITIONS;
 use tidemill_runtime::worker::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 use tidemill_topology::codes;
 
@@ -28,6 +29,15 @@ fn every_code_is_explained() {
             assert_eq!(explained[field], Value::from(expected), "{}", code.code);
         }
         assert!(explained["by"].as_array().is_some_and(|by| !by.is_empty()), "{explained}");
+    }
+}
+
+#[test]
+fn every_condition_is_explained() {
+    let tidemill = Tidemill::new();
+    for condition in CONDITIONS {
+        let page = tidemill.run_all(&["explain", condition.code]).text();
+        assert!(page.contains(condition.summary) && page.contains(condition.remedy), "{page}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod batch;
 mod error;
+mod read;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use batch::{RecordBatch, RecordMeta};
 pub use error::{BrokerError, BrokerErrorKind};
+pub use read::{read_all, read_range};
 
 pub type Result<T> = std::result::Result<T, BrokerError>;
 

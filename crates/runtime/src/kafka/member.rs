@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -19,6 +20,9 @@ use crate::kafka::context::{background_error, log};
 use crate::kafka::errors::{broker_error, kind_of_code};
 use crate::kafka::partitions::list;
 use crate::kafka::settings::Settings;
+
+/// Closing a member takes 20 to 130 ms.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Collects what the group decides. Nothing is assigned or given up in the callback: the group waits until the worker
 /// has committed and acknowledges.
@@ -48,7 +52,11 @@ impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, change: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let is_assignment = change == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.is_closing.load(Ordering::Relaxed) {
-            // Closing waits for the answer to its last revocation, and no worker is left to give it.
+            // Closing waits for the answer to its last revocation, and no worker is left to give it. A change that was
+            // still queued when closing had ended is nobody's: librdkafka would never answer the answer to it.
+            if consumer.closed() {
+                return;
+            }
             let answered = match is_assignment {
                 true => consumer.incremental_assign(partitions),
                 false => consumer.incremental_unassign(partitions),
@@ -69,7 +77,8 @@ impl ConsumerContext for GroupContext {
 }
 
 pub(super) struct KafkaMember {
-    consumer: BaseConsumer<GroupContext>,
+    /// Present until the member is dropped.
+    consumer: Option<BaseConsumer<GroupContext>>,
     tasks_topic: String,
     /// Tasks that the worker was told are its own and has not given up.
     owned: BTreeSet<u32>,
@@ -86,12 +95,16 @@ impl KafkaMember {
             .map_err(|error| broker_error(DURING, &error))?;
         consumer.subscribe(&[&options.tasks_topic]).map_err(|error| broker_error(DURING, &error))?;
         Ok(Self {
-            consumer,
+            consumer: Some(consumer),
             tasks_topic: options.tasks_topic.clone(),
             owned: BTreeSet::new(),
             unanswered: VecDeque::new(),
             is_lost: false,
         })
+    }
+
+    fn consumer(&self) -> &BaseConsumer<GroupContext> {
+        self.consumer.as_ref().expect("it is taken when the member is dropped, and not before")
     }
 
     /// What fences the offsets of a transaction: to be asked for anew each time, because it changes with every rebalance.
@@ -106,7 +119,7 @@ impl KafkaMember {
         if self.owned.is_empty() {
             return refuse(BrokerErrorKind::Abortable, "this member owns no task, so there is nothing it may commit");
         }
-        match self.consumer.group_metadata() {
+        match self.consumer().group_metadata() {
             Some(metadata) => Ok(metadata),
             None => refuse(BrokerErrorKind::MemberLost, "the group does not know this member"),
         }
@@ -120,7 +133,7 @@ impl KafkaMember {
 
     /// The next change that concerns the worker. The group also tells of changes without tasks, which want an answer too.
     fn next_event(&mut self) -> Result<Option<MemberEvent>> {
-        while let Some(event) = self.consumer.context().next_change() {
+        while let Some(event) = self.consumer().context().next_change() {
             match &event {
                 MemberEvent::Assigned(tasks) => self.owned.extend(tasks),
                 MemberEvent::Lost(tasks) => self.owned.retain(|task| !tasks.contains(task)),
@@ -143,10 +156,10 @@ impl KafkaMember {
         let partitions = list(partitions.iter().map(|partition| (partition, Offset::Offset(0))))?;
         let answered = match event {
             MemberEvent::Assigned(_) => self
-                .consumer
+                .consumer()
                 .incremental_assign(&partitions)
-                .and_then(|()| if partitions.count() > 0 { self.consumer.pause(&partitions) } else { Ok(()) }),
-            MemberEvent::Revoked(_) | MemberEvent::Lost(_) => self.consumer.incremental_unassign(&partitions),
+                .and_then(|()| if partitions.count() > 0 { self.consumer().pause(&partitions) } else { Ok(()) }),
+            MemberEvent::Revoked(_) | MemberEvent::Lost(_) => self.consumer().incremental_unassign(&partitions),
         };
         answered.map_err(|error| broker_error(DURING, &error))
     }
@@ -163,7 +176,7 @@ impl Member for KafkaMember {
                 return Ok(Some(event));
             }
             let wait = deadline.saturating_duration_since(Instant::now());
-            match self.consumer.poll(wait).map(|polled| polled.map(|_| ())) {
+            match self.consumer().poll(wait).map(|polled| polled.map(|_| ())) {
                 // A record in the tasks topic is nobody's.
                 None | Some(Ok(())) => {}
                 Some(Err(error)) => {
@@ -203,14 +216,33 @@ impl Member for KafkaMember {
 impl Drop for KafkaMember {
     fn drop(&mut self) {
         // Closing the consumer waits for the answer to every change that was told.
-        self.consumer.context().is_closing.store(true, Ordering::Relaxed);
+        self.consumer().context().is_closing.store(true, Ordering::Relaxed);
         let told = std::mem::take(&mut self.unanswered);
-        let untold = std::iter::from_fn(|| self.consumer.context().next_change()).collect::<Vec<_>>();
+        let untold = std::iter::from_fn(|| self.consumer().context().next_change()).collect::<Vec<_>>();
         for event in told.into_iter().chain(untold) {
             if let Err(error) = self.answer(&event) {
                 tracing::debug!(%error, "a member that is closing could not answer its group");
             }
         }
+        if let Some(consumer) = self.consumer.take() {
+            close(consumer);
+        }
+    }
+}
+
+/// Closes on a thread of its own and waits for it no longer than a while: librdkafka was seen to wait for ever when a
+/// member lost its membership in the moment in which it was closed.
+fn close(consumer: BaseConsumer<GroupContext>) {
+    let (done, closed) = channel();
+    std::thread::spawn(move || {
+        // Changes that wait are answered while the client still serves answers.
+        while let Some(Ok(_)) = consumer.poll(Duration::ZERO) {}
+        drop(consumer);
+        // Nobody listens any more once the wait is over.
+        let _unheard = done.send(());
+    });
+    if closed.recv_timeout(CLOSE_DEADLINE) == Err(RecvTimeoutError::Timeout) {
+        tracing::error!(code = "member_close_stuck", "a membership does not close; its client is left to itself");
     }
 }
 

@@ -13,6 +13,9 @@ use crate::kafka::native::{Event, EventQueue, Record, Severity};
 use crate::kafka::partitions::list_of;
 use crate::kafka::settings::Settings;
 
+/// One poll takes no more records once it has this much, however large they are.
+const POLL_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// A partition that is being read.
 struct Cursor {
     partition: TopicPartition,
@@ -86,7 +89,7 @@ impl Reader for KafkaReader {
         }
         let deadline = Instant::now() + timeout;
         let mut wait = timeout;
-        while batch.len() < records_max {
+        while batch.len() < records_max && batch.bytes() < POLL_BYTES_MAX {
             let Self { queue, cursors, last_cursor, .. } = self;
             let Some(step) = queue.poll(wait, |event| take(event, cursors, last_cursor, batch)) else { break };
             match step {

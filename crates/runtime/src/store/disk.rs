@@ -193,6 +193,11 @@ fn guarded<T>(path: &str, act: impl FnOnce() -> fjall::Result<T>) -> Result<T, S
             let message = "it is open already, in this process or another".to_owned();
             Err(StoreError::Unavailable { path: path.to_owned(), message })
         }
+        // After a write that failed, a full disk for one, fjall takes no more of them. Opened again, it is whole.
+        Ok(Err(fjall::Error::Poisoned)) => {
+            let message = "a write failed before; the store has to be opened again".to_owned();
+            Err(StoreError::Unavailable { path: path.to_owned(), message })
+        }
         Ok(Err(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)))) => match error.kind() {
             // A file that is there already is what a process left that was killed while it made the database.
             ErrorKind::AlreadyExists

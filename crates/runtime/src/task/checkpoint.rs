@@ -14,13 +14,16 @@ pub const CHECKPOINT_KEY: &[u8] = b"\0checkpoint";
 /// Owner of a task that was given up in good order.
 pub const RELEASED: &str = "-";
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// `stage/topic` to outcome to count of records. The outcomes are those of [`outcome_name`].
 pub type Figures = BTreeMap<String, BTreeMap<String, u64>>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// Names this state log: made with its first checkpoint and handed on. A store that has followed another log of the
+    /// same name is known by it.
+    pub log_id: String,
     /// Slot of the worker that wrote it, which is also its transactional id; [`RELEASED`] when it let go.
     pub owner: String,
     pub produced_by: String,
@@ -54,6 +57,11 @@ impl Checkpoint {
         }
     }
 
+    /// Whether it stands for a task that never committed.
+    pub fn is_first(&self) -> bool {
+        self.owner.is_empty()
+    }
+
     /// Records that this task has read, over all its inputs.
     pub fn records(&self) -> u64 {
         self.figures.values().flat_map(BTreeMap::values).sum()
@@ -81,6 +89,7 @@ mod tests {
     fn reads_what_it_wrote_and_refuses_the_rest() {
         let figures = BTreeMap::from([("passed".to_owned(), 7), (outcome_name(Outcome::Dead("bug")), 1)]);
         let checkpoint = Checkpoint {
+            log_id: "payments-main-a-0@1".to_owned(),
             owner: "payments-main-a-0".to_owned(),
             produced_by: "payments@1+00000000".to_owned(),
             positions: BTreeMap::from([("payments.requested.v1".to_owned(), 8)]),
@@ -89,7 +98,7 @@ mod tests {
         let bytes = checkpoint.encode().expect("it can be encoded");
         assert_eq!(Checkpoint::decode(&bytes).expect("it can be decoded"), checkpoint);
         assert_eq!(checkpoint.records(), 8);
-        for damaged in [&[][..], &[9, 1, 2], &bytes[..bytes.len() - 1]] {
+        for damaged in [&[][..], &[1, 1, 2], &bytes[..bytes.len() - 1]] {
             assert!(Checkpoint::decode(damaged).is_err(), "{damaged:?}");
         }
     }

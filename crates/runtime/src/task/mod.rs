@@ -74,6 +74,7 @@ impl Task {
             *input_figures.entry(outcome_name(*outcome)).or_default() += count;
         }
         Checkpoint {
+            log_id: self.committed.log_id.clone(),
             owner: owner.to_owned(),
             produced_by: produced_by.to_owned(),
             positions: self.positions.iter().map(|(topic, offset)| (topic.to_string(), *offset)).collect(),

@@ -9,22 +9,38 @@ use std::time::Duration;
 
 use crate::broker::{Broker, BrokerError, Isolation, ProducerOptions, RecordBatch, TopicPartition};
 use crate::clock::Clock;
+use crate::health::{Phase, Restore, TaskHealth};
 use crate::store::{StoreError, StoreFactory, TaskStore};
 use crate::task::Task;
-use crate::task::checkpoint::{Checkpoint, CheckpointError, RELEASED};
+use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, CheckpointError, RELEASED};
 use crate::task::state::TaskState;
+use crate::telemetry::Telemetry;
 
 const BATCH_RECORDS_MAX: usize = 10_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Whether the store on disk may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// If it can be opened and fits the state log.
+    Checked,
+    /// No: it has given answers that show damage.
+    Nothing,
+}
 
 /// What a start needs to know.
 pub(crate) struct StartTask {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) stores: Arc<dyn StoreFactory>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) health: Arc<TaskHealth>,
     pub(crate) directory: PathBuf,
-    /// Cluster, pipeline, unit and task: whose store this is.
+    /// Pipeline, unit and task: whose store this is.
     pub(crate) identity: String,
+    pub(crate) trust: Trust,
+    pub(crate) group: String,
     pub(crate) slot: String,
     /// The other slots of this process. They are alive and settle themselves when they open their producers.
     pub(crate) siblings: Arc<[String]>,
@@ -46,23 +62,47 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// To begin anew would process everything a second time, so only a person can decide that.
+    #[error(
+        "the state log {log} holds no checkpoint, but group {group} has committed offset {offset} of {topic}: the log was \
+         emptied or made anew; restore it, or delete the group's offsets to begin from the start of the inputs"
+    )]
+    LogLost { log: String, group: String, topic: String, offset: u64 },
+}
+
+impl StartError {
+    /// For people and their alerts.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Broker(_) => "broker_unavailable",
+            Self::Store(StoreError::Unavailable { .. }) => "store_unavailable",
+            Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. }) => "store_rebuilt",
+            Self::Checkpoint(_) => "checkpoint_unreadable",
+            Self::LogLost { .. } => "state_log_lost",
+        }
+    }
 }
 
 impl StartTask {
     pub(crate) fn run(&self) -> Result<Task, StartError> {
         self.clock.sleep(self.delay);
-        let number = self.state_log.partition;
+        self.enter(Phase::Opening);
         let mut store = self.open_store()?;
+        let before = Checkpoint::of_store(store.as_ref())?;
         // Offsets up to here may hold transactions that are still open; the log is caught up when all of it can be read.
         let end = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?.high;
-        let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
+        let readable = self.catch_up(store.as_mut())?;
         // Markers may be late, so what the store has seen committed need not be readable yet.
         let is_ahead = store.next_offset() > readable;
-        if !is_ahead {
-            store = self.verified(store)?;
+        let mut checkpoint = Checkpoint::of_store(store.as_ref())?;
+        if !before.is_first() && checkpoint.log_id != before.log_id {
+            let message = format!("it followed the log {}, and this is {}", before.log_id, checkpoint.log_id);
+            drop(store);
+            store = self.rebuild("another_log", &message)?;
             self.catch_up(store.as_mut())?;
+            checkpoint = Checkpoint::of_store(store.as_ref())?;
         }
-        let owner = Checkpoint::of_store(store.as_ref())?.owner;
+        let owner = checkpoint.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
         if is_gone && !sabotaged!(NoSettling) {
             self.settle(&owner)?;
@@ -70,62 +110,73 @@ impl StartTask {
         if readable < end && !sabotaged!(NoSettling) && !sabotaged!(CatchUpOnce) {
             self.wait_until_readable(end)?;
         }
-        if is_ahead {
-            store = self.verified(store)?;
+        // A commit that was acknowledged can come to nothing all the same: its markers may be lost with a broker, and an
+        // operator then has to abort it. Compaction has not been there yet, so what is not in the log never was.
+        if is_ahead && !self.can_be_read(store.next_offset() - 1)? {
+            let message = format!("what it holds up to {} was aborted", store.next_offset());
+            drop(store);
+            store = self.rebuild("aborted", &message)?;
         }
         if !sabotaged!(CatchUpOnce) {
             self.catch_up(store.as_mut())?;
         }
-        let mut checkpoint = Checkpoint::of_store(store.as_ref())?;
-        for topic in &self.topics {
-            if !checkpoint.positions.contains_key(topic.as_ref()) {
-                let partition = TopicPartition::new(Arc::clone(topic), number);
-                let first = self.broker.watermarks(&partition, Isolation::ReadCommitted)?.low;
-                checkpoint.positions.insert(topic.to_string(), first);
-            }
-        }
-        tracing::info!(task = number, previous_owner = owner, records = checkpoint.records(), "task is caught up");
-        Ok(Task::new(number, TaskState::new(store), checkpoint))
+        let checkpoint = self.complete(Checkpoint::of_store(store.as_ref())?)?;
+        self.probe(store.as_mut(), &checkpoint)?;
+        let task = self.state_log.partition;
+        tracing::info!(task, previous_owner = owner, records = checkpoint.records(), "task is caught up");
+        Ok(Task::new(task, TaskState::new(store), checkpoint))
     }
 
     /// A store that is damaged, belongs to somebody else or has seen a log that is gone is rebuilt from the state log.
     fn open_store(&self) -> Result<Box<dyn TaskStore>, StartError> {
-        let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?;
-        match self.stores.open(&self.directory, &self.identity) {
-            Ok(store) if store.next_offset() == 0 => return Ok(store),
-            Ok(store) if (watermarks.low..=watermarks.high).contains(&store.next_offset()) => return Ok(store),
-            Ok(store) => tracing::warn!(
-                code = "store_outside_log",
-                task = self.state_log.partition,
-                store_offset = store.next_offset(),
-                log_start = watermarks.low,
-                log_end = watermarks.high,
-                "the local store does not fit the state log and is rebuilt"
-            ),
-            Err(error @ (StoreError::Damaged { .. } | StoreError::Foreign { .. })) => {
-                tracing::warn!(code = "store_rebuilt", task = self.state_log.partition, %error, "the local store is rebuilt");
-            }
-            Err(error) => return Err(error.into()),
+        if self.trust == Trust::Nothing {
+            return self.rebuild("damaged", "it answered with something that was never written");
         }
-        self.stores.discard(&self.directory)?;
-        Ok(self.stores.open(&self.directory, &self.identity)?)
+        let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?;
+        let (cause, message) = match self.stores.open(&self.directory, &self.identity) {
+            Ok(store) if store.next_offset() == 0 => return Ok(store),
+            Ok(store) if !(watermarks.low..=watermarks.high).contains(&store.next_offset()) => (
+                "outside_log",
+                format!("it is at {}, the log from {} to {}", store.next_offset(), watermarks.low, watermarks.high),
+            ),
+            Ok(store) => match self.last_difference(store.as_ref())? {
+                None => return Ok(store),
+                Some(difference) => ("another_log", difference),
+            },
+            Err(error @ StoreError::Damaged { .. }) => ("damaged", error.to_string()),
+            Err(error @ StoreError::Foreign { .. }) => ("foreign", error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        self.rebuild(cause, &message)
     }
 
-    /// The store, if the last transaction it holds is in the log; else an empty one. A commit that was acknowledged can
-    /// come to nothing all the same: its markers may be lost with a broker, and an operator then has to abort it.
-    fn verified(&self, store: Box<dyn TaskStore>) -> Result<Box<dyn TaskStore>, StartError> {
-        let next_offset = store.next_offset();
-        let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
-        if next_offset <= low || self.can_be_read(next_offset - 1)? {
-            return Ok(store);
+    /// What the store applied last must be what the log says there, unless compaction has removed it meanwhile.
+    fn last_difference(&self, store: &dyn TaskStore) -> Result<Option<String>, StartError> {
+        let last = store.next_offset() - 1;
+        let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?;
+        if last < readable.low || last >= readable.high {
+            return Ok(None);
         }
-        tracing::warn!(
-            code = "store_not_in_log",
-            task = self.state_log.partition,
-            store_offset = next_offset,
-            "the last transaction of the local store is not in the state log, and the store is rebuilt"
-        );
-        drop(store);
+        let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
+        reader.assign(&self.state_log, last)?;
+        let mut batch = RecordBatch::default();
+        while batch.is_empty() && !reader.reached_end(&self.state_log) {
+            reader.poll(&mut batch, 1, POLL_INTERVAL)?;
+        }
+        if batch.metas().first().is_none_or(|first| first.offset != last) {
+            return Ok(None);
+        }
+        let record = batch.view(0, &[]);
+        let stored = store.get(record.key.unwrap_or_default())?;
+        let differs = stored.as_deref() != record.value;
+        Ok(differs.then(|| format!("its last change is not what the log holds at {last}")))
+    }
+
+    /// Drops the store and begins an empty one.
+    fn rebuild(&self, cause: &'static str, message: &str) -> Result<Box<dyn TaskStore>, StartError> {
+        let task = self.state_log.partition;
+        tracing::warn!(code = "store_rebuilt", task, cause, message, "the local store is rebuilt from the state log");
+        self.telemetry.stores_rebuilt.with_label_values(&[cause]).inc();
         self.stores.discard(&self.directory)?;
         Ok(self.stores.open(&self.directory, &self.identity)?)
     }
@@ -146,34 +197,56 @@ impl StartTask {
         }
     }
 
-    /// Applies everything that can be read.
-    fn catch_up(&self, store: &mut dyn TaskStore) -> Result<(), StartError> {
+    /// Applies everything that can be read, and returns the offset up to which that was.
+    fn catch_up(&self, store: &mut dyn TaskStore) -> Result<u64, StartError> {
         let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?;
-        let mut next_offset = store.next_offset().max(watermarks.low);
-        if next_offset >= watermarks.high {
-            return Ok(());
+        let from = store.next_offset().max(watermarks.low);
+        if from >= watermarks.high {
+            return Ok(watermarks.high);
         }
+        self.enter(Phase::Restoring);
+        let began_at_ms = self.clock.unix_ms();
+        let mut progress = Restore { from, next_offset: from, end: watermarks.high, bytes: 0, began_at_ms };
+        let mut told_at = self.clock.now();
         let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
-        let first = if sabotaged!(RestoreOffByOne) { next_offset + 1 } else { next_offset };
+        let first = if sabotaged!(RestoreOffByOne) { from + 1 } else { from };
         reader.assign(&self.state_log, first)?;
         let mut batch = RecordBatch::default();
         loop {
+            self.health.restored(progress);
             reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_INTERVAL)?;
             if let Some(last) = batch.metas().last() {
-                next_offset = last.offset + 1;
+                progress.next_offset = last.offset + 1;
+                progress.bytes += batch.bytes() as u64;
                 let views: Vec<_> = (0..batch.len()).map(|index| batch.view(index, &[])).collect();
                 let mut changes = views.iter().map(|view| (view.key.unwrap_or_default(), view.value));
-                store.apply(&mut changes, next_offset)?;
+                store.apply(&mut changes, progress.next_offset)?;
             }
-            if next_offset >= watermarks.high || (batch.is_empty() && reader.reached_end(&self.state_log)) {
-                return Ok(());
+            if progress.next_offset >= watermarks.high || (batch.is_empty() && reader.reached_end(&self.state_log)) {
+                return Ok(watermarks.high);
+            }
+            if self.clock.now().saturating_sub(told_at) >= PROGRESS_INTERVAL {
+                told_at = self.clock.now();
+                self.tell(&progress);
             }
         }
+    }
+
+    fn tell(&self, progress: &Restore) {
+        tracing::info!(
+            code = "task_restoring",
+            task = self.state_log.partition,
+            percent = progress.percent(),
+            bytes = progress.bytes,
+            seconds_left = progress.seconds_left(self.clock.unix_ms()),
+            "the local store is behind the state log and follows it"
+        );
     }
 
     /// The last owner did not let go: fences it and ends the transaction it may have left open, instead of waiting until
     /// that times out.
     fn settle(&self, owner: &str) -> Result<(), StartError> {
+        self.enter(Phase::Settling);
         tracing::info!(task = self.state_log.partition, owner, "settling what the last owner left behind");
         let id = owner.to_owned();
         drop(self.broker.producer(&ProducerOptions::Transactional { id, timeout: self.transaction_timeout })?);
@@ -182,6 +255,7 @@ impl StartTask {
 
     /// Waits until somebody else's transactions before `end` have ended. Never waits in silence.
     fn wait_until_readable(&self, end: u64) -> Result<(), StartError> {
+        self.enter(Phase::WaitingForTransaction);
         let started_at = self.clock.now();
         let mut reported = 0;
         loop {
@@ -205,5 +279,55 @@ impl StartTask {
             }
             self.clock.sleep(POLL_INTERVAL);
         }
+    }
+
+    /// Adds where to begin with inputs that were never read.
+    fn complete(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint, StartError> {
+        let number = self.state_log.partition;
+        let is_first = checkpoint.is_first();
+        if is_first {
+            checkpoint.log_id = format!("{}@{}", self.slot, self.clock.unix_ms());
+        }
+        for topic in &self.topics {
+            if checkpoint.positions.contains_key(topic.as_ref()) {
+                continue;
+            }
+            let partition = TopicPartition::new(Arc::clone(topic), number);
+            let first = self.broker.watermarks(&partition, Isolation::ReadCommitted)?.low;
+            if is_first {
+                self.refuse_second_beginning(&partition, first)?;
+            }
+            checkpoint.positions.insert(topic.to_string(), first);
+        }
+        Ok(checkpoint)
+    }
+
+    /// Positions are committed with a checkpoint or not at all. Where the group has some and the log has none, the log is
+    /// not the one that the task wrote.
+    fn refuse_second_beginning(&self, partition: &TopicPartition, first: u64) -> Result<(), StartError> {
+        let committed = self.broker.committed(&self.group, std::slice::from_ref(partition))?;
+        match committed.first() {
+            Some((_, offset)) if *offset > first => Err(StartError::LogLost {
+                log: format!("{}-{}", self.state_log.topic, self.state_log.partition),
+                group: self.group.clone(),
+                topic: partition.topic.to_string(),
+                offset: *offset,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what is there already: a disk that takes no more is better found out before the task processes anything.
+    fn probe(&self, store: &mut dyn TaskStore, checkpoint: &Checkpoint) -> Result<(), StartError> {
+        let next_offset = store.next_offset();
+        if next_offset == 0 {
+            return Ok(());
+        }
+        let bytes = store.get(CHECKPOINT_KEY)?.map_or_else(|| checkpoint.encode(), Ok)?;
+        Ok(store.apply(&mut std::iter::once((CHECKPOINT_KEY, Some(bytes.as_slice()))), next_offset)?)
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.health.enter(phase, self.clock.unix_ms());
     }
 }

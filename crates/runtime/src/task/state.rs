@@ -26,6 +26,7 @@ pub struct TaskState {
     fetched: Option<Vec<u8>>,
     /// Why the store could not be read, if it could not since somebody asked.
     failure: Option<StoreError>,
+    is_damaged: bool,
 }
 
 /// What the overlay held under a key before: `None` when nothing, `Some(None)` when a deletion.
@@ -47,6 +48,7 @@ impl TaskState {
             full_key: Vec::new(),
             fetched: None,
             failure: None,
+            is_damaged: false,
         }
     }
 
@@ -65,7 +67,8 @@ impl TaskState {
         let overlay = std::mem::take(&mut self.overlay);
         let changes = overlay.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
         let checkpoint = (super::checkpoint::CHECKPOINT_KEY, Some(checkpoint));
-        self.store.apply(&mut changes.chain(std::iter::once(checkpoint)), next_offset)?;
+        let applied = self.store.apply(&mut changes.chain(std::iter::once(checkpoint)), next_offset);
+        self.note_damage(applied)?;
         self.discard();
         Ok(())
     }
@@ -82,7 +85,18 @@ impl TaskState {
     }
 
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        self.store.sync()
+        let synced = self.store.sync();
+        self.note_damage(synced)
+    }
+
+    /// Whether the store has given an answer that shows that it is not what was written. It must not be opened again.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    fn note_damage<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.is_damaged |= matches!(answer, Err(StoreError::Damaged { .. }));
+        answer
     }
 
     /// Whether the store could be read every time since the last call. A processor only sees that its record cannot be
@@ -110,7 +124,10 @@ impl State for TaskState {
         }
         self.fetched = match self.store.get(&self.full_key) {
             Ok(value) => value,
-            Err(error) => return Err(unavailable(&mut self.failure, store, error)),
+            Err(error) => {
+                self.is_damaged |= matches!(error, StoreError::Damaged { .. });
+                return Err(unavailable(&mut self.failure, store, error));
+            }
         };
         Ok(self.fetched.as_deref())
     }
@@ -131,7 +148,8 @@ impl State for TaskState {
         before.push(SEPARATOR + 1);
         let mut pairs = Vec::with_capacity(limit);
         loop {
-            let stored = match self.store.scan(&after, &before, limit) {
+            let stored = self.store.scan(&after, &before, limit);
+            let stored = match self.note_damage(stored) {
                 Ok(stored) => stored,
                 Err(error) => return Err(unavailable(&mut self.failure, store, error)),
             };

@@ -4,14 +4,21 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
 use crate::broker::{BrokerError, BrokerErrorKind, MemberEvent, MemberOptions, Result as BrokerResult, TopicPartition};
+use crate::health::Phase;
+use crate::store::StoreError;
 use crate::task::Task;
-use crate::task::restore::StartTask;
+use crate::task::restore::{StartError, StartTask, Trust};
 use crate::worker::{Starting, Worker, WorkerError};
 
 /// A start that waits for somebody else's transaction longer than this is reported.
 const START_PATIENCE: Duration = Duration::from_secs(15);
-/// Wait before a start that failed is tried again. The other tasks go on meanwhile.
-const START_RETRY_WAIT: Duration = Duration::from_secs(1);
+/// Wait before a start that failed is tried again, doubled with each failure in a row. The other tasks go on meanwhile.
+const START_RETRY_WAIT_MIN: Duration = Duration::from_secs(1);
+const START_RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A store that shows damage this often stands on a disk that does not keep what it is given. It is then rebuilt so
+/// rarely that a person has to look, and the tasks of this worker whose stores are well go on.
+const REBUILDS_IN_A_ROW_MAX: u32 = 3;
+const REBUILD_REST: Duration = Duration::from_secs(600);
 
 impl Worker {
     pub(super) fn poll_membership(&mut self) -> Result<(), WorkerError> {
@@ -84,17 +91,24 @@ impl Worker {
 
     /// Starts the task in the background: a restore may take long, and may have to wait for somebody else.
     pub(super) fn start(&mut self, number: u32) {
-        self.start_after(Duration::ZERO, number);
-    }
-
-    fn start_after(&mut self, delay: Duration, number: u32) {
+        let trouble = self.troubles.get(&number).copied().unwrap_or_default();
+        let delay = match (trouble.failures, trouble.rebuilds) {
+            (_, REBUILDS_IN_A_ROW_MAX..) if trouble.is_damaged => REBUILD_REST,
+            (0, _) => Duration::ZERO,
+            (failures, _) => (START_RETRY_WAIT_MIN * (1 << (failures - 1).min(5))).min(START_RETRY_WAIT_MAX),
+        };
         let pipeline = &self.shared.topology.pipeline;
+        let health = self.health.task(number);
         let start = StartTask {
             broker: self.shared.broker.clone(),
             stores: self.shared.stores.clone(),
             clock: self.shared.clock.clone(),
+            telemetry: self.shared.telemetry.clone(),
+            health: health.unwrap_or_else(|| self.health.add_task(number, self.shared.clock.unix_ms())),
             directory: self.shared.state_dir.join(&self.unit.name).join(number.to_string()),
             identity: format!("{}/{}/{number}", pipeline.name, self.unit.name),
+            trust: if trouble.is_damaged { Trust::Nothing } else { Trust::Checked },
+            group: self.unit.group(pipeline),
             slot: self.slot.clone(),
             siblings: self.siblings.clone(),
             state_log: TopicPartition::new(self.state_topic.clone(), number),
@@ -110,7 +124,7 @@ impl Worker {
         });
         // A start that gets no thread ends without an answer, which its collector reports.
         if let Err(error) = self.shared.threads.spawn(format!("start-{number}"), body) {
-            tracing::error!(code = "thread_not_started", task = number, %error, "a task cannot be started");
+            tracing::error!(task = number, %error, "a task cannot be started");
         }
         self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task });
     }
@@ -139,15 +153,19 @@ impl Worker {
                     if sabotaged!(TrustGroupOffsets) {
                         task = self.trust_group(task);
                     }
+                    if let Some(trouble) = self.troubles.get_mut(&number) {
+                        trouble.failures = 0;
+                        trouble.is_damaged = false;
+                    }
                     task.touch();
                     self.seek(&task)?;
                     self.tasks.insert(number, task);
+                    if let Some(health) = self.health.task(number) {
+                        health.enter(Phase::Running, self.shared.clock.unix_ms());
+                    }
                     claimed = !sabotaged!(NoClaim);
                 }
-                Err(error) => {
-                    tracing::warn!(code = "task_start_failed", task = number, %error, "starting the task again");
-                    self.start_after(START_RETRY_WAIT, number);
-                }
+                Err(error) => self.start_failed(number, &error),
             }
         }
         if claimed {
@@ -155,6 +173,21 @@ impl Worker {
             self.commit()?;
         }
         Ok(())
+    }
+
+    fn start_failed(&mut self, number: u32, error: &StartError) {
+        let code = error.code();
+        tracing::warn!(code, task = number, %error, "the task cannot be started yet, it is tried again");
+        let trouble = self.troubles.entry(number).or_default();
+        trouble.failures = trouble.failures.saturating_add(1);
+        if matches!(error, StartError::Store(StoreError::Damaged { .. })) {
+            trouble.is_damaged = true;
+            trouble.rebuilds += 1;
+        }
+        if let Some(health) = self.health.task(number) {
+            health.enter_because(Phase::Waiting, self.shared.clock.unix_ms(), code, error.to_string());
+        }
+        self.start(number);
     }
 
     /// Gives tasks up in good order: commits, and says in the log that nobody owns them.
@@ -176,14 +209,20 @@ impl Worker {
     pub(super) fn drop_tasks(&mut self, numbers: &[u32]) -> Result<(), WorkerError> {
         for number in numbers {
             self.starting.remove(number);
+            self.health.remove_task(*number);
             let Some(mut task) = self.tasks.remove(number) else { continue };
             for topic in task.positions().keys() {
                 self.reader.unassign(&TopicPartition::new(topic.clone(), *number))?;
             }
             task.state.discard();
-            // Not on the disk for sure is no harm: the store is then behind, and whoever opens it catches up.
+            // What is not on the disk yet is read from the state log again.
             if let Err(error) = task.state.sync() {
-                tracing::warn!(code = "store_not_synced", task = number, %error, "closed a store that may be behind");
+                tracing::warn!(code = "store_unavailable", task = number, %error, "the local store was not synced");
+            }
+            if task.state.is_damaged() {
+                let trouble = self.troubles.entry(*number).or_default();
+                trouble.is_damaged = true;
+                trouble.rebuilds += 1;
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ mod references;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::broker::{
 use crate::clock::Clock;
 use crate::codecs::Codecs;
 use crate::dead_letter::FailedBy;
+use crate::health::{Phase, WorkerHealth};
 use crate::registry::SchemaRegistry;
 use crate::store::StoreFactory;
 use crate::task::Task;
@@ -60,20 +61,21 @@ pub struct Shared {
     pub state_dir: PathBuf,
 }
 
-/// What others may see of a running worker.
-#[derive(Debug, Default)]
-pub struct WorkerHealth {
-    /// Milliseconds of [`Clock::unix_ms`] at the last step.
-    pub stepped_at_ms: AtomicI64,
-    pub is_prepared: AtomicBool,
-    pub tasks_owned: AtomicU64,
-    pub tasks_starting: AtomicU64,
-}
-
 /// A task on its way, and since when.
 struct Starting {
     started_at: Duration,
     task: Receiver<Result<Task, StartError>>,
+}
+
+/// What went wrong with the starts of a task.
+#[derive(Clone, Copy, Debug, Default)]
+struct StartTrouble {
+    /// Starts in a row that failed.
+    failures: u32,
+    /// Times its store showed damage while it was used.
+    rebuilds: u32,
+    /// Its store is not to be opened again.
+    is_damaged: bool,
 }
 
 pub struct Worker {
@@ -94,6 +96,7 @@ pub struct Worker {
     owned: BTreeSet<u32>,
     tasks: BTreeMap<u32, Task>,
     starting: BTreeMap<u32, Starting>,
+    troubles: BTreeMap<u32, StartTrouble>,
     /// Smoothed time of a commit, which the gap between commits follows.
     commit_time: Duration,
     is_drained: bool,
@@ -140,6 +143,7 @@ impl Worker {
             owned: BTreeSet::new(),
             tasks: BTreeMap::new(),
             starting: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             commit_time: Duration::from_millis(5),
             is_drained: true,
             paused_until: None,
@@ -180,6 +184,7 @@ impl Worker {
                 return self.commit_if_due();
             }
             self.paused_until = None;
+            self.tell_running();
         }
         let wait = self.wait();
         self.reader.poll(&mut self.batch, RECORDS_PER_POLL_MAX, wait)?;
@@ -212,6 +217,7 @@ impl Worker {
         match result {
             Err(WorkerError::RegistryUnavailable(message)) => {
                 tracing::warn!(code = "registry_unavailable", message, "paused until the schema registry answers");
+                self.tell_paused("registry_unavailable", &message);
                 self.shared.telemetry.registry_retries.inc();
                 self.paused_until = Some(self.shared.clock.now() + REGISTRY_RETRY);
                 self.seek_all()
@@ -255,6 +261,20 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn tell_paused(&self, code: &'static str, message: &str) {
+        let now_ms = self.shared.clock.unix_ms();
+        for task in self.tasks.keys().filter_map(|number| self.health.task(*number)) {
+            task.enter_because(Phase::Paused, now_ms, code, message);
+        }
+    }
+
+    fn tell_running(&self) {
+        let now_ms = self.shared.clock.unix_ms();
+        for task in self.tasks.keys().filter_map(|number| self.health.task(*number)) {
+            task.enter(Phase::Running, now_ms);
+        }
     }
 
     fn is_full(&self) -> bool {

@@ -83,6 +83,7 @@ impl Worker {
             telemetry.txn_fenced.inc();
         }
         tracing::warn!(code = "producer_recycled", slot = self.slot, %error, "asking the state log what is committed");
+        self.health.failed(self.shared.clock.unix_ms(), error.to_string(), self.failures);
         self.output.discard();
         self.drop_all_tasks()?;
         // The group may have asked for tasks that are now dropped, and it must be polled only after its answer.
@@ -162,6 +163,7 @@ impl Worker {
 
     fn count_failure(&mut self, error: &WorkerError) -> Result<(), WorkerError> {
         self.failures += 1;
+        self.health.failed(self.shared.clock.unix_ms(), error.to_string(), self.failures);
         if self.failures >= FAILURES_MAX {
             return Err(WorkerError::GaveUp { attempts: self.failures, last: error.to_string() });
         }
@@ -183,6 +185,9 @@ impl Worker {
         health.stepped_at_ms.store(self.shared.clock.unix_ms(), Ordering::Relaxed);
         health.is_prepared.store(self.output.transaction.is_prepared(), Ordering::Relaxed);
         health.tasks_owned.store(self.tasks.len() as u64, Ordering::Relaxed);
-        health.tasks_starting.store(self.starting.len() as u64, Ordering::Relaxed);
+        let transaction = &self.output.transaction;
+        let age_ms = i64::try_from(transaction.age().as_millis()).unwrap_or(i64::MAX);
+        let since_ms = if transaction.is_open() { self.shared.clock.unix_ms().saturating_sub(age_ms) } else { 0 };
+        health.transaction_since_ms.store(since_ms, Ordering::Relaxed);
     }
 }

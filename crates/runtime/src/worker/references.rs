@@ -1,42 +1,27 @@
 //! Reference tables of a worker: read whole before the first record, then kept up to date.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use tidemill_core::RecordView;
 
-use crate::broker::{Isolation, RecordBatch, TopicPartition};
+use crate::broker::{TopicPartition, read_all};
 use crate::codecs::{Codecs, ValueError};
 use crate::worker::program::ReferenceTables;
 use crate::worker::{Worker, WorkerError};
-
-const BATCH_RECORDS_MAX: usize = 10_000;
-const POLL_WAIT: Duration = Duration::from_millis(50);
 
 impl Worker {
     /// Reads every reference topic to its end, and goes on reading it with the data.
     pub(super) fn load_references(&mut self) -> Result<(), WorkerError> {
         let topics: Vec<_> = self.program.references.topics().map(|(topic, _)| topic.clone()).collect();
-        let mut batch = RecordBatch::default();
         for topic in topics {
             let partitions = self.shared.topology.topics.get(topic.as_ref()).map_or(1, |topic| topic.partitions);
             for partition in (0..partitions).map(|partition| TopicPartition::new(topic.clone(), partition)) {
-                let watermarks = self.shared.broker.watermarks(&partition, Isolation::ReadCommitted)?;
-                let mut next_offset = watermarks.low;
-                if watermarks.low < watermarks.high {
-                    let mut reader = self.shared.broker.reader(Isolation::ReadCommitted)?;
-                    reader.assign(&partition, next_offset)?;
-                    while next_offset < watermarks.high {
-                        reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_WAIT)?;
-                        for index in 0..batch.len() {
-                            self.apply_reference(&batch.view(index, &[]))?;
-                        }
-                        match batch.metas().last() {
-                            Some(last) => next_offset = last.offset + 1,
-                            None if reader.reached_end(&partition) => break,
-                            None => {}
-                        }
-                    }
-                }
+                let broker = Arc::clone(&self.shared.broker);
+                let next_offset = read_all(broker.as_ref(), &partition, |record| {
+                    self.apply_reference(record)?;
+                    Ok::<_, WorkerError>(ControlFlow::Continue(()))
+                })?;
                 self.reader.assign(&partition, next_offset)?;
             }
         }

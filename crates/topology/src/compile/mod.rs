@@ -134,6 +134,7 @@ fn build(
             .map(|registry| registry.url.clone()),
         state_dir: (&raw.pipeline.state_dir).into(),
         http_address: raw.pipeline.http_address.clone(),
+        memory_mib_max: raw.pipeline.memory_mib_max,
         units,
         topics,
         sinks,

@@ -1,17 +1,15 @@
 //! One dead letter, as it lies in its topic.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use serde_json::{Map, Value, json};
-use tidemill_runtime::broker::{Isolation, RecordBatch, TopicPartition};
+use tidemill_runtime::broker::{Isolation, TopicPartition, read_range};
 
 use crate::args::DlqFilter;
 use crate::command::consume;
 use crate::exit::Failure;
 use crate::session::Session;
 
-const BATCH_RECORDS_MAX: usize = 1_000;
-const POLL_WAIT: Duration = Duration::from_millis(50);
 pub(super) const PREFIX: &str = "x-dlq-";
 
 #[derive(Debug)]
@@ -86,36 +84,20 @@ fn read_partition(
     let watermarks = session.broker.watermarks(partition, Isolation::ReadCommitted)?;
     let from = filter.from.unwrap_or(0).max(watermarks.low);
     let end = filter.to.unwrap_or(u64::MAX).min(watermarks.high);
-    if from >= end {
-        return Ok(());
-    }
-    let mut reader = session.broker.reader(Isolation::ReadCommitted)?;
-    reader.assign(partition, from)?;
-    let mut batch = RecordBatch::default();
-    loop {
-        reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_WAIT)?;
-        for index in 0..batch.len() {
-            let headers = batch.headers(index);
-            let record = batch.view(index, &headers);
-            if record.origin.offset >= end {
-                return Ok(());
-            }
-            let letter = Letter {
-                topic: partition.topic.to_string(),
-                partition: partition.partition,
-                offset: record.origin.offset,
-                timestamp_ms: record.event_time.millis(),
-                key: record.key.map(<[u8]>::to_vec),
-                value: record.value.map(<[u8]>::to_vec),
-                headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec))).collect(),
-            };
-            if filter.code.as_deref().is_none_or(|code| letter.text("code") == Some(code)) {
-                letters.push(letter);
-            }
+    read_range(session.broker.as_ref(), partition, from..end, |record| {
+        let letter = Letter {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            offset: record.origin.offset,
+            timestamp_ms: record.event_time.millis(),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.iter().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect(),
+        };
+        if filter.code.as_deref().is_none_or(|code| letter.text("code") == Some(code)) {
+            letters.push(letter);
         }
-        let is_past = batch.metas().last().is_some_and(|last| last.offset + 1 >= end);
-        if is_past || (batch.is_empty() && reader.reached_end(partition)) {
-            return Ok(());
-        }
-    }
+        Ok::<_, Failure>(ControlFlow::Continue(()))
+    })?;
+    Ok(())
 }

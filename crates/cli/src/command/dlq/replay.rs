@@ -3,13 +3,12 @@
 //! The replayed record and the note that it was replayed are written in one transaction, so neither is without the other.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use serde_json::json;
 use tidemill_core::partition;
-use tidemill_runtime::broker::{
-    BrokerError, Isolation, Outgoing, Producer, ProducerOptions, RecordBatch, TopicPartition,
-};
+use tidemill_runtime::broker::{BrokerError, Outgoing, Producer, ProducerOptions, TopicPartition, read_all};
 
 use super::letter::{Letter, PREFIX};
 use crate::args::{DlqFilter, Global};
@@ -22,8 +21,6 @@ use crate::session::{Access, Session};
 const REPLAYS_MAX: u64 = 3;
 const TRANSACTION_LETTERS: usize = 500;
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL_WAIT: Duration = Duration::from_millis(50);
-const BATCH_RECORDS_MAX: usize = 5_000;
 
 pub(super) fn run(global: &Global, topic: &str, filter: &DlqFilter, reason: &str, yes: bool) -> Result<Exit, Failure> {
     if reason.trim().is_empty() {
@@ -133,24 +130,11 @@ fn note_key(letter: &Letter) -> String {
 fn replayed(session: &Session, topic: &str) -> Result<HashSet<String>, Failure> {
     let mut keys = HashSet::new();
     let partitions = session.topology.topics.get(topic).map_or(0, |topic| topic.partitions);
-    let mut batch = RecordBatch::default();
     for partition in (0..partitions).map(|number| TopicPartition::new(topic, number)) {
-        let watermarks = session.broker.watermarks(&partition, Isolation::ReadCommitted)?;
-        let mut next_offset = watermarks.low;
-        let mut reader = session.broker.reader(Isolation::ReadCommitted)?;
-        reader.assign(&partition, next_offset)?;
-        while next_offset < watermarks.high {
-            reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_WAIT)?;
-            for index in 0..batch.len() {
-                let record = batch.view(index, &[]);
-                keys.extend(record.key.map(|key| String::from_utf8_lossy(key).into_owned()));
-            }
-            match batch.metas().last() {
-                Some(last) => next_offset = last.offset + 1,
-                None if reader.reached_end(&partition) => break,
-                None => {}
-            }
-        }
+        read_all(session.broker.as_ref(), &partition, |record| {
+            keys.extend(record.key.map(|key| String::from_utf8_lossy(key).into_owned()));
+            Ok::<_, Failure>(ControlFlow::Continue(()))
+        })?;
     }
     Ok(keys)
 }

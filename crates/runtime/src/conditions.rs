@@ -1,0 +1,167 @@
+//! What the engine reports with a code, besides what it answers to records: in logs, in `/readyz` and in `status`.
+
+/// A state of the engine or of something it depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub code: &'static str,
+    /// What is the case.
+    pub summary: &'static str,
+    /// What to do about it. Where nothing has to be done, it says so.
+    pub remedy: &'static str,
+}
+
+/// Every condition, by code.
+pub static CONDITIONS: &[Condition] = &[
+    Condition {
+        code: "broker_unavailable",
+        summary: "A task cannot be started, because the broker does not answer or refuses.",
+        remedy: "It is tried again, ever more slowly up to 30 s. The message names the call; look at the broker.",
+    },
+    Condition {
+        code: "checkpoint_unreadable",
+        summary: "A checkpoint in the state log was written in a format that this version does not read.",
+        remedy: "Run the version that wrote it. No other task is held up, and nothing is processed without a checkpoint.",
+    },
+    Condition {
+        code: "group_offsets_disagree",
+        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
+        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
+                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
+    },
+    Condition {
+        code: "journal_tail_cut",
+        summary: "The embedded broker was killed while it wrote; the unfinished end of its journal was cut off.",
+        remedy: "Nothing has to be done: what was cut off was never committed.",
+    },
+    Condition {
+        code: "member_close_stuck",
+        summary: "The client library did not close a membership within 5 s.",
+        remedy: "Nothing is lost and the worker goes on. One client's memory and threads stay until the process ends; \
+                 restart it when convenient.",
+    },
+    Condition {
+        code: "member_lost",
+        summary: "A worker is no longer a member of its group, and joins again.",
+        remedy: "Nothing has to be done once. If it repeats, the process stalls for longer than the session time-out, or \
+                 two processes share one instance name.",
+    },
+    Condition {
+        code: "panic",
+        summary: "A thread panicked. In a processor that is a dead letter with the code `bug`.",
+        remedy: "Report it with the place that the log names.",
+    },
+    Condition {
+        code: "producer_recycled",
+        summary: "The end of a transaction is not known, or the producer was fenced; the state log is asked.",
+        remedy: "Nothing has to be done once: whatever was not committed is done again. If it repeats, brokers come and go, \
+                 or two processes share one instance name.",
+    },
+    Condition {
+        code: "reference_refused",
+        summary: "An entry of a reference table cannot be used; the table stays as it was.",
+        remedy: "Correct the entry and publish it again under the same key.",
+    },
+    Condition {
+        code: "registry_unavailable",
+        summary: "The schema registry does not answer, so the worker reads nothing.",
+        remedy: "It goes on by itself when the registry answers. Nothing is lost or sent to the dead letters meanwhile.",
+    },
+    Condition {
+        code: "sink_restarted",
+        summary: "A sink lost its place in its group or was fenced by another instance, and joins again.",
+        remedy: "Nothing has to be done once. If it repeats, two processes share one instance name.",
+    },
+    Condition {
+        code: "sink_unavailable",
+        summary: "The database of a sink does not answer.",
+        remedy: "It is tried again, ever more slowly up to 5 s, and goes on by itself. The read model is behind meanwhile.",
+    },
+    Condition {
+        code: "stable_offset_stuck",
+        summary: "A transaction of somebody else does not end, and nothing behind it can be read.",
+        remedy: "`tidemill txn list` shows whose it is. If its producer is alive, wait for it; if `tidemill txn find-hanging` \
+                 lists it, end it with `tidemill txn abort`: its work is done again.",
+    },
+    Condition {
+        code: "state_log_lost",
+        summary: "The state log of a task is empty although the group says that the task has worked.",
+        remedy: "The topic was emptied or made anew. Restore it. To begin anew on purpose, with everything processed a \
+                 second time, delete the group's offsets.",
+    },
+    Condition {
+        code: "store_rebuilt",
+        summary: "A local store was damaged, or belongs to another log; it is dropped and rebuilt from the state log.",
+        remedy: "Nothing has to be done once. If it repeats on one machine, its disk does not keep what it is given: \
+                 replace it. After three times a store rests for 10 minutes.",
+    },
+    Condition {
+        code: "store_unavailable",
+        summary: "A local store cannot be opened or written: the disk is full, or access is denied.",
+        remedy: "Make room on the disk of `state_dir`, or mend its permissions. The task waits and goes on by itself, and \
+                 tasks whose stores can be written are not held up.",
+    },
+    Condition {
+        code: "task_restoring",
+        summary: "The local store is behind the state log and follows it.",
+        remedy: "Wait: the message and `tidemill status` say how long. A standby or an undamaged disk saves it next time.",
+    },
+    Condition {
+        code: "tasks_lost",
+        summary: "The group gave tasks of this worker to others, because it did not answer within the session time-out.",
+        remedy: "Nothing has to be done once. If it repeats, the process stalls: look at its CPU, memory and disk.",
+    },
+    Condition {
+        code: "tasks_not_released",
+        summary: "A worker that stopped could not say in the state log that its tasks are free.",
+        remedy: "Nothing has to be done: the next owner ends what was left open.",
+    },
+    Condition {
+        code: "transaction_aborted",
+        summary: "A transaction was aborted; its work is done again.",
+        remedy: "Nothing has to be done once. If it repeats, the message says what the broker refuses.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    fn reported(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).expect("the sources are there") {
+            let path = entry.expect("can be listed").path();
+            if path.is_dir() {
+                reported(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("is text");
+                let codes = text.split("code = \"").skip(1).filter_map(|rest| rest.split('"').next());
+                let is_code = |code: &&str| code.chars().all(|char| char.is_ascii_lowercase() || char == '_');
+                found.extend(codes.filter(is_code).map(ToOwned::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_that_is_logged_is_explained() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = BTreeSet::new();
+        for part in ["runtime/src", "cli/src", "console/src"] {
+            reported(&sources.join(part), &mut found);
+        }
+        found.remove("");
+        assert!(found.len() > 10, "too few codes to prove anything: {found:?}");
+        for code in found {
+            assert!(CONDITIONS.iter().any(|condition| condition.code == code), "{code} is not among the conditions");
+        }
+    }
+
+    #[test]
+    fn conditions_stand_in_order_and_end_in_full_stops() {
+        assert!(CONDITIONS.is_sorted_by(|before, after| before.code < after.code));
+        for condition in CONDITIONS {
+            assert!(condition.summary.ends_with('.') && condition.remedy.ends_with('.'), "{condition:?}");
+        }
+    }
+}

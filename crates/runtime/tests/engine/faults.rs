@@ -1,0 +1,180 @@
+//! A broker that fails at every step of a transaction, and the worker that must not show it: every record is counted
+//! exactly once and in order, whatever went wrong on the way.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidemill_runtime::broker::{
+    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberOptions, NewTopic, Outgoing, Producer,
+    ProducerOptions, Reader, Result, TopicInfo, TopicPartition, Watermarks,
+};
+use tidemill_runtime::conformance::Random;
+use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
+use tidemill_runtime::status;
+use tidemill_runtime::store::disk::DiskStores;
+use tidemill_runtime::supervise::{self, RunOptions, RunSinks};
+
+use crate::words::{IN, create_topics, read_counts, shared, write_words};
+
+const RECORDS: u64 = 2_000;
+
+/// When the producers of a [`FaultyBroker`] fail. Every call draws a number, so the same seed gives the same faults to a
+/// single worker.
+struct Faults {
+    random: Mutex<Random>,
+    injected: AtomicU64,
+}
+
+/// What a call is made to do.
+enum Fault {
+    None,
+    /// Not done, and said so.
+    Refused(BrokerErrorKind),
+    /// Done, but the answer is lost.
+    AnswerLost,
+}
+
+impl Faults {
+    fn draw(&self) -> Fault {
+        let number = self.random.lock().expect("no thread panics here").below(24);
+        let fault = match number {
+            0 => Fault::Refused(BrokerErrorKind::Abortable),
+            1 => Fault::Refused(BrokerErrorKind::Fenced),
+            2 => Fault::Refused(BrokerErrorKind::Retriable),
+            3 => Fault::AnswerLost,
+            _ => Fault::None,
+        };
+        if !matches!(fault, Fault::None) {
+            self.injected.fetch_add(1, Ordering::Relaxed);
+        }
+        fault
+    }
+
+    fn around(&self, during: &'static str, call: impl FnOnce() -> Result<()>) -> Result<()> {
+        match self.draw() {
+            Fault::None => call(),
+            Fault::Refused(kind) => Err(BrokerError::new(kind, during, "made up by the test")),
+            Fault::AnswerLost => {
+                call()?;
+                Err(BrokerError::new(BrokerErrorKind::Fatal, during, "the answer was lost by the test"))
+            }
+        }
+    }
+}
+
+struct FaultyBroker {
+    broker: Arc<EmbeddedBroker>,
+    faults: Arc<Faults>,
+}
+
+struct FaultyProducer {
+    producer: Box<dyn Producer>,
+    faults: Arc<Faults>,
+}
+
+impl Producer for FaultyProducer {
+    fn send(&mut self, record: &Outgoing<'_>) -> Result<()> {
+        self.producer.send(record)
+    }
+
+    fn flush(&mut self, deadline: Duration) -> Result<()> {
+        self.faults.around("flush", || self.producer.flush(deadline))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.producer.begin()
+    }
+
+    fn send_offsets(
+        &mut self,
+        offsets: &[(TopicPartition, u64)],
+        member: &dyn Member,
+        deadline: Duration,
+    ) -> Result<()> {
+        self.faults.around("send offsets", || self.producer.send_offsets(offsets, member, deadline))
+    }
+
+    fn send_group_offsets(&mut self, group: &str, offsets: &[(TopicPartition, u64)], deadline: Duration) -> Result<()> {
+        self.producer.send_group_offsets(group, offsets, deadline)
+    }
+
+    fn commit(&mut self, deadline: Duration) -> Result<()> {
+        self.faults.around("commit", || self.producer.commit(deadline))
+    }
+
+    fn abort(&mut self, deadline: Duration) -> Result<()> {
+        self.producer.abort(deadline)
+    }
+
+    fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
+        self.producer.acknowledged(partition)
+    }
+}
+
+impl Broker for FaultyBroker {
+    fn member(&self, options: &MemberOptions) -> Result<Box<dyn Member>> {
+        self.broker.member(options)
+    }
+
+    fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>> {
+        self.broker.reader(isolation)
+    }
+
+    fn producer(&self, options: &ProducerOptions) -> Result<Box<dyn Producer>> {
+        let producer = self.broker.producer(options)?;
+        Ok(Box::new(FaultyProducer { producer, faults: Arc::clone(&self.faults) }))
+    }
+
+    fn topics(&self) -> Result<Vec<TopicInfo>> {
+        self.broker.topics()
+    }
+
+    fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+        self.broker.create_topic(topic)
+    }
+
+    fn delete_topic(&self, name: &str) -> Result<()> {
+        self.broker.delete_topic(name)
+    }
+
+    fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {
+        self.broker.watermarks(partition, isolation)
+    }
+
+    fn offset_for_time(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
+        self.broker.offset_for_time(partition, timestamp_ms)
+    }
+
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
+        self.broker.committed(group, partitions)
+    }
+
+    fn describe(&self) -> String {
+        "a faulty broker".to_owned()
+    }
+}
+
+#[test]
+fn every_record_counts_once_although_transactions_fail() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let broker = EmbeddedBroker::open(&folder.path().join("broker"), EmbeddedOptions::default()).expect("a new broker");
+    create_topics(broker.as_ref(), folder.path());
+    let faults = Arc::new(Faults { random: Mutex::new(Random::printed()), injected: AtomicU64::new(0) });
+    let faulty = FaultyBroker { broker: Arc::clone(&broker), faults: Arc::clone(&faults) };
+    let shared = shared(folder.path(), Arc::new(faulty), Arc::new(DiskStores::default()));
+    let expected = write_words(broker.as_ref(), RECORDS);
+    let options = RunOptions { instance: "a".to_owned(), workers: 2, units: Vec::new(), sinks: RunSinks::None };
+    let running = supervise::start(&shared, &options).expect("workers start");
+    let seen = read_counts(broker.as_ref(), RECORDS, || {
+        if let Some(ended) = running.wait(Duration::ZERO) {
+            panic!("a worker ended: {ended:?}");
+        }
+    });
+    running.join().expect("workers stop in good order");
+    assert_eq!(seen, expected, "each word is counted from 1 without a gap and without a repeat");
+    assert!(faults.injected.load(Ordering::Relaxed) > 10, "too few faults to prove anything");
+    let topology = &shared.topology;
+    let figures = status::figures(broker.as_ref(), topology, &topology.units[0]).expect("checkpoints can be read");
+    assert_eq!(figures[&format!("count/{IN}")]["applied"], RECORDS);
+}

@@ -1,0 +1,6 @@
+//! The engine on the embedded broker: transactions that fail, restarts on what a disk has become, input as bad as it gets.
+
+mod faults;
+mod limits;
+mod restart;
+mod words;
