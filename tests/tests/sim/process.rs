@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidemill_runtime::broker::Broker;
+use tidemill_runtime::health::WorkerHealth;
 use tidemill_runtime::registry::SchemaRegistry;
 use tidemill_runtime::supervise::slot_name;
 use tidemill_runtime::telemetry::Telemetry;
-use tidemill_runtime::worker::{Shared, Worker, WorkerError, WorkerHealth};
+use tidemill_runtime::worker::{Shared, Worker, WorkerError};
 use tidemill_topology::Topology;
 
 use crate::disk::{Disk, SimStores};
