@@ -20,8 +20,11 @@ pub(super) struct StoredRecord {
     pub(super) timestamp_ms: i64,
     pub(super) key: Option<Box<[u8]>>,
     pub(super) value: Option<Box<[u8]>>,
-    pub(super) headers: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    pub(super) headers: Vec<StoredHeader>,
 }
+
+/// Name and value.
+pub(super) type StoredHeader = (Box<str>, Option<Box<[u8]>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {

@@ -24,7 +24,7 @@ struct Caught {
 }
 
 fn catch(bug: Bug, world: World) -> Option<Caught> {
-    let plan = Plan { seed: FIRST_SEED, world, faults: FaultSet::ALL, recording: Recording::Off, bug: Some(bug) };
+    let plan = Plan { seed: FIRST_SEED, world, faults: FaultSet::STOOD, recording: Recording::Off, bug: Some(bug) };
     let Failure { plan, findings } = search::search(plan, SEEDS_MAX).failure?;
     let checker = findings.first()?.split(':').next().unwrap_or_default().to_owned();
     Some(Caught { checker, seeds: plan.seed - FIRST_SEED + 1 })

@@ -342,6 +342,7 @@ pub(crate) fn topology() -> Topology {
         broker: plan::Broker::Embedded { data_dir: PathBuf::from("nowhere") },
         registry_url: None,
         state_dir: PathBuf::from("nowhere"),
+        memory_mib_max: 64,
         http_address: "127.0.0.1:0".to_owned(),
         memory_mib_max: 1_024,
         units: vec![Unit { name: "main".to_owned(), tasks: TASKS, commit, stages }],

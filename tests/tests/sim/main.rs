@@ -38,7 +38,7 @@ fn worlds() -> Vec<World> {
 }
 
 fn faults() -> FaultSet {
-    variable("TIDEMILL_SIM_FAULTS").map_or(FaultSet::ALL, |text| FaultSet::parse(&text))
+    variable("TIDEMILL_SIM_FAULTS").map_or(FaultSet::STOOD, |text| FaultSet::parse(&text))
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidemill_runtime::broker::{
@@ -329,7 +329,7 @@ impl Reader for SimReader {
 struct Line {
     inner: Option<Box<dyn Producer>>,
     /// The answer to a commit or an abort that its sender has not heard yet.
-    answer: Option<Result<()>>,
+    answer: Option<(&'static str, Result<()>)>,
 }
 
 struct SimProducer {
@@ -348,21 +348,27 @@ impl SimProducer {
 
     /// Ends the transaction. After a time-out the same call takes up the answer, as librdkafka does it.
     fn end(&self, call: &'static str, act: impl FnOnce(&mut dyn Producer) -> Result<()>) -> Result<()> {
-        let kept = self.line.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
-        if let Some(answer) = kept {
-            self.process.danger(call, CALL);
-            return answer;
-        }
-        let mut executed = None;
         let answer = self.process.call(call, CALL, || {
-            let answer = self.with(call, act);
-            executed = Some(answer.clone());
-            answer
+            let known = self.lock().answer.clone();
+            match known {
+                Some((of, answer)) if of == call => answer,
+                _ => {
+                    let answer = self.with(call, act);
+                    if answer.is_ok() {
+                        self.lock().answer = Some((call, Ok(())));
+                    }
+                    answer
+                }
+            }
         });
-        if matches!(&answer, Err(error) if error.kind == BrokerErrorKind::Retriable) {
-            self.line.lock().unwrap_or_else(PoisonError::into_inner).answer = executed.filter(Result::is_ok);
+        if !matches!(&answer, Err(error) if error.kind == BrokerErrorKind::Retriable) {
+            self.lock().answer = None;
         }
         answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the commit to the network, which executes it when it pleases.
@@ -375,7 +381,7 @@ impl SimProducer {
             let answer = inner.commit(deadline);
             sim.note("late commit", || format!("{answer:?}"));
             let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-            line.answer = Some(answer);
+            line.answer = Some(("commit", answer));
             line.inner = Some(inner);
         };
         self.process.sim.spawn("network".to_owned(), OUTSIDE, Box::new(body));

@@ -23,7 +23,7 @@ use crate::trace::{LogToTrace, Trace};
 
 const WEATHER: Duration = Duration::from_secs(9);
 /// After the last fault everything must be through within this.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_secs(90);
 /// A coordinator ends within this what nobody works on any more.
 const MARKING: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(40);

@@ -70,6 +70,10 @@ impl Worker {
     /// Drops the tasks and answers the group, whatever `result` says of the work before: until then the group waits, and
     /// nobody else gets the tasks. A commit of which nothing is known is fenced by then, by the group or by the next owner.
     fn let_go(&mut self, tasks: &[u32], result: Result<(), WorkerError>) -> Result<(), WorkerError> {
+        if sabotaged!(UnansweredRelease) && result.is_err() {
+            self.unanswered = None;
+            return result;
+        }
         let dropped = self.drop_tasks(tasks);
         let answered = self.answer();
         result.and(dropped).and(answered.map_err(WorkerError::from))

@@ -191,7 +191,9 @@ impl Worker {
     pub fn step(&mut self) -> Result<(), WorkerError> {
         self.output.transaction.prepare()?;
         self.poll_membership()?;
-        self.start_missing();
+        if !sabotaged!(ForgetOwned) {
+            self.start_missing();
+        }
         self.collect_started()?;
         if let Some(until) = self.paused_until {
             if self.shared.clock.now() < until {

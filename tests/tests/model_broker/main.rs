@@ -1,5 +1,10 @@
 //! The model of Kafka: the suite that every broker passes, and what it models beyond that.
 
+mod chance;
+mod groups;
+mod script;
+mod transactions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
