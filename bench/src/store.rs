@@ -22,6 +22,8 @@ const FILL_BATCH: u64 = 10_000;
 /// As many changes as a worker commits at once under a light load.
 const TRICKLE_BATCH: usize = 20;
 const TRICKLE_WRITES: u64 = 200;
+/// Until what a fill has left to write out in the background is written.
+const SETTLE: Duration = Duration::from_secs(5);
 const FILLED: &str = "filled";
 const SEED: u64 = 20_260_105;
 
@@ -69,6 +71,7 @@ pub(crate) fn fill(options: &FillOptions) -> Result<()> {
         apply(store.as_mut(), &numbers, &mut random)?;
     }
     let took = started_at.elapsed();
+    std::thread::sleep(SETTLE);
     for _ in 0..TRICKLE_WRITES {
         apply(store.as_mut(), &draw(&mut random, options.pairs, TRICKLE_BATCH), &mut random)?;
     }
