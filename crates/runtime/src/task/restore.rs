@@ -107,7 +107,7 @@ impl StartTask {
         if is_gone && !sabotaged!(NoSettling) {
             self.settle(&owner)?;
         }
-        if readable < end && !sabotaged!(NoSettling) && !sabotaged!(CatchUpOnce) {
+        if readable < end && !sabotaged!(NoSettling | CatchUpOnce) {
             self.wait_until_readable(end)?;
         }
         // A commit that was acknowledged can come to nothing all the same: its markers may be lost with a broker, and an
