@@ -2,16 +2,16 @@
 //!
 //! Invariant: no other crate uses rdkafka.
 
-/// Whether a test has switched this bug on: never, in a program that is not built for such tests.
+/// Whether a test has switched one of these bugs on: never, in a program that is not built for such tests.
 #[cfg(feature = "sabotage")]
 macro_rules! sabotaged {
-    ($bug:ident) => {
-        $crate::sabotage::is_on($crate::sabotage::Bug::$bug)
+    ($($bug:ident)|+) => {
+        $($crate::sabotage::is_on($crate::sabotage::Bug::$bug))||+
     };
 }
 #[cfg(not(feature = "sabotage"))]
 macro_rules! sabotaged {
-    ($bug:ident) => {
+    ($($bug:ident)|+) => {
         false
     };
 }

@@ -13,9 +13,11 @@ mod ledger;
 mod network;
 mod observer;
 mod process;
+mod producer;
 mod run;
 mod scheduler;
 mod search;
+mod time;
 mod trace;
 
 use std::time::Instant;

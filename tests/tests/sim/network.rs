@@ -2,23 +2,23 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidemill_runtime::broker::{
-    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, MemberOptions, NewTopic, Outgoing, Producer,
+    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, MemberOptions, NewTopic, Producer,
     ProducerOptions, Reader, RecordBatch, Result, TopicInfo, TopicPartition, Watermarks,
 };
 
 use crate::faults::Fault;
 use crate::process::Process;
-use crate::scheduler::OUTSIDE;
+use crate::producer::SimProducer;
 
 const LATENCY_MAX: Duration = Duration::from_millis(16);
-const SLOW_MAX: Duration = Duration::from_secs(5);
+pub(crate) const SLOW_MAX: Duration = Duration::from_secs(5);
 /// Calls that are made many times a second are struck so many times more rarely.
 const POLL: u64 = 60;
-const CALL: u64 = 1;
+pub(crate) const CALL: u64 = 1;
 
 /// What processes that were killed have left behind: nobody closes it in good order, and nobody may use it again.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Graveyard {
 }
 
 impl Graveyard {
-    fn bury_producer(&self, producer: Box<dyn Producer>) {
+    pub(crate) fn bury_producer(&self, producer: Box<dyn Producer>) {
         self.producers.lock().unwrap_or_else(PoisonError::into_inner).push(producer);
     }
 
@@ -45,13 +45,13 @@ enum Fate {
     AnswerLost,
 }
 
-fn lost(call: &'static str, kind: BrokerErrorKind) -> BrokerError {
+pub(crate) fn lost(call: &'static str, kind: BrokerErrorKind) -> BrokerError {
     BrokerError::new(kind, call, "no answer in time")
 }
 
 impl Process {
     /// Makes a call over the network.
-    fn call<T>(&self, call: &'static str, rarity: u64, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn call<T>(&self, call: &'static str, rarity: u64, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let sim = &self.sim;
         let fate = if sim.strikes(Fault::RequestLost, rarity) {
             Fate::RequestLost
@@ -78,7 +78,7 @@ impl Process {
         answer
     }
 
-    fn timed_out(&self, call: &'static str) -> BrokerError {
+    pub(crate) fn timed_out(&self, call: &'static str) -> BrokerError {
         let kinds = [BrokerErrorKind::Retriable, BrokerErrorKind::Fatal];
         lost(call, kinds[self.sim.below(2) as usize])
     }
@@ -130,11 +130,8 @@ impl Broker for SimBroker {
             opened = Some(self.broker.producer(options)?);
             Ok(())
         });
-        let line = opened.map(|inner| {
-            let line = Arc::new(Mutex::new(Line { inner: Some(inner), answer: None }));
-            SimProducer { process: Arc::clone(&self.process), line }
-        });
-        match (answer, line) {
+        let producer = opened.map(|inner| SimProducer::new(&self.process, inner));
+        match (answer, producer) {
             (Ok(()), Some(producer)) => Ok(Box::new(producer)),
             (Err(error), _) => Err(error),
             (Ok(()), None) => Err(lost("open producer", BrokerErrorKind::Fatal)),
@@ -176,7 +173,7 @@ impl Broker for SimBroker {
     }
 }
 
-struct SimMember {
+pub(crate) struct SimMember {
     process: Arc<Process>,
     /// `None` once the group has forgotten it.
     inner: Option<Box<dyn Member>>,
@@ -314,7 +311,7 @@ impl Reader for SimReader {
                 let place = |meta: &tidemill_runtime::broker::RecordMeta| {
                     format!("{}-{}@{}", meta.topic, meta.partition, meta.offset)
                 };
-                format!("{}", batch.metas().iter().map(place).collect::<Vec<_>>().join(" "))
+                batch.metas().iter().map(place).collect::<Vec<_>>().join(" ")
             });
         }
         Ok(())
@@ -322,138 +319,5 @@ impl Reader for SimReader {
 
     fn reached_end(&self, partition: &TopicPartition) -> bool {
         self.inner.reached_end(partition)
-    }
-}
-
-/// The connection of one producer. A commit that is under way has it to itself.
-struct Line {
-    inner: Option<Box<dyn Producer>>,
-    /// The answer to a commit or an abort that its sender has not heard yet.
-    answer: Option<(&'static str, Result<()>)>,
-}
-
-struct SimProducer {
-    process: Arc<Process>,
-    line: Arc<Mutex<Line>>,
-}
-
-impl SimProducer {
-    fn with<T>(&self, call: &'static str, act: impl FnOnce(&mut dyn Producer) -> Result<T>) -> Result<T> {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut line.inner {
-            Some(inner) => act(inner.as_mut()),
-            None => Err(lost(call, BrokerErrorKind::Retriable)),
-        }
-    }
-
-    /// Ends the transaction. After a time-out the same call takes up the answer, as librdkafka does it.
-    fn end(&self, call: &'static str, act: impl FnOnce(&mut dyn Producer) -> Result<()>) -> Result<()> {
-        let answer = self.process.call(call, CALL, || {
-            let known = self.lock().answer.clone();
-            match known {
-                Some((of, answer)) if of == call => answer,
-                _ => {
-                    let answer = self.with(call, act);
-                    if answer.is_ok() {
-                        self.lock().answer = Some((call, Ok(())));
-                    }
-                    answer
-                }
-            }
-        });
-        if !matches!(&answer, Err(error) if error.kind == BrokerErrorKind::Retriable) {
-            self.lock().answer = None;
-        }
-        answer
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Leaves the commit to the network, which executes it when it pleases.
-    fn commit_later(&self, deadline: Duration) {
-        let (process, line) = (Arc::clone(&self.process), Arc::clone(&self.line));
-        let Some(mut inner) = line.lock().unwrap_or_else(PoisonError::into_inner).inner.take() else { return };
-        let body = move || {
-            let sim = &process.sim;
-            sim.pause("late commit", sim.span(SLOW_MAX) + Duration::from_millis(5));
-            let answer = inner.commit(deadline);
-            sim.note("late commit", || format!("{answer:?}"));
-            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-            line.answer = Some(("commit", answer));
-            line.inner = Some(inner);
-        };
-        self.process.sim.spawn("network".to_owned(), OUTSIDE, Box::new(body));
-    }
-}
-
-impl Producer for SimProducer {
-    fn send(&mut self, record: &Outgoing<'_>) -> Result<()> {
-        self.with("send", |inner| inner.send(record))
-    }
-
-    fn flush(&mut self, deadline: Duration) -> Result<()> {
-        if self.process.sim.strikes(Fault::Refused, 1) {
-            return Err(BrokerError::new(BrokerErrorKind::Abortable, "flush", "a record was not written"));
-        }
-        self.process.call("flush", CALL, || self.with("flush", |inner| inner.flush(deadline)))
-    }
-
-    fn begin(&mut self) -> Result<()> {
-        self.process.danger("begin", CALL * 4);
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).answer = None;
-        self.with("begin", |inner| inner.begin())
-    }
-
-    fn send_offsets(
-        &mut self,
-        offsets: &[(TopicPartition, u64)],
-        member: &dyn Member,
-        deadline: Duration,
-    ) -> Result<()> {
-        if member.as_any().is::<SimMember>() {
-            return Err(BrokerError::new(BrokerErrorKind::Abortable, "send offsets", "unknown member"));
-        }
-        if self.process.sim.strikes(Fault::Refused, 1) {
-            return Err(BrokerError::new(BrokerErrorKind::Abortable, "send offsets", "rebalance in progress"));
-        }
-        self.process.call("send offsets", CALL, || {
-            self.with("send offsets", |inner| inner.send_offsets(offsets, member, deadline))
-        })
-    }
-
-    fn send_group_offsets(&mut self, group: &str, offsets: &[(TopicPartition, u64)], deadline: Duration) -> Result<()> {
-        self.with("send offsets", |inner| inner.send_group_offsets(group, offsets, deadline))
-    }
-
-    fn commit(&mut self, deadline: Duration) -> Result<()> {
-        let is_whole = self.line.lock().unwrap_or_else(PoisonError::into_inner).inner.is_some();
-        if is_whole && self.process.sim.strikes(Fault::LateCommit, 1) {
-            self.commit_later(deadline);
-            self.process.sim.pause("commit", SLOW_MAX / 8);
-            return Err(self.process.timed_out("commit"));
-        }
-        self.end("commit", |inner| inner.commit(deadline))
-    }
-
-    fn abort(&mut self, deadline: Duration) -> Result<()> {
-        self.end("abort", |inner| inner.abort(deadline))
-    }
-
-    fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
-        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        line.inner.as_ref()?.acknowledged(partition)
-    }
-}
-
-impl Drop for SimProducer {
-    fn drop(&mut self) {
-        let inner = self.line.lock().unwrap_or_else(PoisonError::into_inner).inner.take();
-        if let Some(inner) = inner
-            && std::thread::panicking()
-        {
-            self.process.graveyard.bury_producer(inner);
-        }
     }
 }

@@ -16,7 +16,8 @@ use tidemill_topology::Topology;
 use crate::disk::{Disk, SimStores};
 use crate::ledger;
 use crate::network::{Graveyard, SimBroker};
-use crate::scheduler::{Incarnation, Sim, SimClock, SimThreads};
+use crate::scheduler::{Incarnation, Sim};
+use crate::time::{SimClock, SimThreads};
 
 /// How long a process stays down, at most.
 const DOWN_MAX: Duration = Duration::from_secs(6);

@@ -18,7 +18,8 @@ use crate::ledger::{self, ENTRIES, REQUESTS, REQUESTS_DLQ, Request, STATE, TASKS
 use crate::network::Graveyard;
 use crate::observer::Observer;
 use crate::process::{Machine, Site};
-use crate::scheduler::{Coroutines, OUTSIDE, Sim, SimClock};
+use crate::scheduler::{Coroutines, OUTSIDE, Sim};
+use crate::time::SimClock;
 use crate::trace::{LogToTrace, Trace};
 
 const WEATHER: Duration = Duration::from_secs(9);

@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use generator::{Generator, Gn};
-use tidemill_runtime::clock::Clock;
 use tidemill_runtime::conformance::Random;
-use tidemill_runtime::threads::{Body, Threads};
+use tidemill_runtime::threads::Body;
 
 use crate::faults::{Fault, Odds};
 use crate::trace::Trace;
@@ -21,9 +20,6 @@ use crate::trace::Trace;
 const STACK_BYTES: usize = 512 * 1024;
 /// More turns than this in one run are a thread that spins.
 const TURNS_MAX: u64 = 400_000;
-/// Time of day at the start of every run.
-const EPOCH_MS: i64 = 1_700_000_000_000;
-
 /// One life of one process: all its threads die with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Incarnation(pub(crate) u32);
@@ -390,35 +386,5 @@ impl Inner {
             );
         }
         text
-    }
-}
-
-/// The clock of every part of a simulation.
-pub(crate) struct SimClock(pub(crate) Arc<Sim>);
-
-impl Clock for SimClock {
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-
-    fn unix_ms(&self) -> i64 {
-        EPOCH_MS + i64::try_from(self.0.now().as_millis()).unwrap_or(i64::MAX)
-    }
-
-    fn sleep(&self, duration: Duration) {
-        self.0.pause("sleep", duration);
-    }
-}
-
-/// Threads that belong to one incarnation.
-pub(crate) struct SimThreads {
-    pub(crate) sim: Arc<Sim>,
-    pub(crate) incarnation: Incarnation,
-}
-
-impl Threads for SimThreads {
-    fn spawn(&self, name: String, body: Body) -> std::io::Result<()> {
-        self.sim.spawn(name, self.incarnation, body);
-        Ok(())
     }
 }

@@ -117,7 +117,7 @@ impl StartTask {
         if is_gone && !sabotaged!(NoSettling) {
             self.settle(&owner)?;
         }
-        if readable < end && !sabotaged!(NoSettling) && !sabotaged!(CatchUpOnce) {
+        if readable < end && !sabotaged!(NoSettling | CatchUpOnce) {
             self.wait_until_readable(end)?;
         }
         if is_ahead {
