@@ -10,7 +10,8 @@ use tidemill_runtime::registry::HttpRegistry;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, instance_dir};
 use tidemill_runtime::telemetry::Telemetry;
-use tidemill_runtime::worker::Shared;
+use tidemill_runtime::threads::SystemThreads;
+use tidemill_runtime::worker::{OnStop, Shared};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::{During, Result};
@@ -40,12 +41,18 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         codecs: job::CODECS,
         stores: Arc::new(DiskStores::default()),
         clock: Arc::new(SystemClock::default()),
+        threads: Arc::new(SystemThreads),
         telemetry,
         state_dir: instance_dir(&topology.state_dir, INSTANCE),
         topology,
     });
-    let options =
-        RunOptions { instance: INSTANCE.to_owned(), workers: setup.threads, units: Vec::new(), sinks: RunSinks::None };
+    let options = RunOptions {
+        instance: INSTANCE.to_owned(),
+        workers: setup.threads,
+        units: Vec::new(),
+        sinks: RunSinks::None,
+        on_stop: OnStop::Leave,
+    };
     let running = supervise::start(&shared, &options)?;
     let closed = std::thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()));
     while !closed.is_finished() {
