@@ -122,7 +122,7 @@ pub static CONDITIONS: &[Condition] = &[
     },
     Condition {
         code: "transaction_finished",
-        summary: "A transaction had ended for its coordinator and was open on partitions; it is ended there now in the same way.",
+        summary: "A transaction had ended and was still open on partitions; it is ended there now in the same way.",
         remedy: "Nothing has to be done. A broker that was killed had left it so; if none was, look at the brokers' logs.",
     },
     Condition {

@@ -220,7 +220,10 @@ impl Worker {
     /// Nothing can be written, so nothing is read either.
     fn wait_for_producer(&mut self) -> Result<(), WorkerError> {
         const MESSAGE: &str = "a transaction of this slot is open on partitions, and nobody knows how it ended";
-        self.tell_paused(TRANSACTION_LEFT_OPEN, MESSAGE);
+        if self.paused_until.is_none() {
+            self.tell_paused(TRANSACTION_LEFT_OPEN, MESSAGE);
+            self.health.failed(self.shared.clock.unix_ms(), MESSAGE.to_owned(), self.failures);
+        }
         self.paused_until = Some(self.shared.clock.now());
         self.shared.clock.sleep(IDLE_WAIT);
         Ok(())
