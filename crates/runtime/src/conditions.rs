@@ -120,18 +120,6 @@ pub static CONDITIONS: &[Condition] = &[
         summary: "A transaction was aborted; its work is done again.",
         remedy: "Nothing has to be done once. If it repeats, the message says what the broker refuses.",
     },
-    Condition {
-        code: "transaction_finished",
-        summary: "A transaction had ended and was still open on partitions; it is ended there now in the same way.",
-        remedy: "Nothing has to be done. A broker that was killed had left it so; if none was, look at the brokers' logs.",
-    },
-    Condition {
-        code: "transaction_left_open",
-        summary: "A transaction of a slot has ended and is open on partitions, and nobody knows whether it was committed. The \
-                  slot writes nothing, because that would commit or abort this data, too.",
-        remedy: "Read the partitions that the log names with a `read_uncommitted` reader if you must know what is at stake, \
-                 and end it with `tidemill txn abort`. The slot goes on by itself within seconds.",
-    },
 ];
 
 #[cfg(test)]
