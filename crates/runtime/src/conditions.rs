@@ -29,6 +29,12 @@ pub static CONDITIONS: &[Condition] = &[
                  right. If nobody set offsets by hand, the broker has lost some: look at its log.",
     },
     Condition {
+        code: "group_not_left",
+        summary: "A worker that stops for good could not take its slot out of the group.",
+        remedy: "Nothing has to be done: others get its tasks when the session has run out. If it repeats, the message says \
+                 what the broker refuses; a cluster that does not speak `PLAINTEXT` always does.",
+    },
+    Condition {
         code: "journal_tail_cut",
         summary: "The embedded broker was killed while it wrote; the unfinished end of its journal was cut off.",
         remedy: "Nothing has to be done: what was cut off was never committed.",
@@ -119,6 +125,18 @@ pub static CONDITIONS: &[Condition] = &[
         code: "transaction_aborted",
         summary: "A transaction was aborted; its work is done again.",
         remedy: "Nothing has to be done once. If it repeats, the message says what the broker refuses.",
+    },
+    Condition {
+        code: "transaction_finished",
+        summary: "A transaction had ended and was still open on partitions; it is ended there now in the same way.",
+        remedy: "Nothing has to be done. A broker that was killed had left it so; if none was, look at the brokers' logs.",
+    },
+    Condition {
+        code: "transaction_left_open",
+        summary: "A transaction of a slot has ended and is open on partitions, and nobody knows whether it was committed. The \
+                  slot writes nothing, because that would commit or abort this data, too.",
+        remedy: "Read the partitions that the log names with a `read_uncommitted` reader if you must know what is at stake, \
+                 and end it with `tidemill txn abort`. The slot goes on by itself within seconds.",
     },
 ];
 

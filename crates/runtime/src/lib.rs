@@ -36,6 +36,7 @@ pub mod sink_worker;
 pub mod stable_offset;
 pub mod status;
 pub mod store;
+pub mod succession;
 pub mod supervise;
 pub mod task;
 pub mod telemetry;

@@ -18,6 +18,8 @@ pub struct Telemetry {
     pub txn_aborts: IntCounter,
     pub txn_fenced: IntCounter,
     pub txn_recycled: IntCounter,
+    /// By how they had been decided.
+    pub txn_finished: IntCounterVec,
     pub txn_commit_seconds: Histogram,
     pub state_catch_up_seconds: Histogram,
     pub group_offsets_disagree: IntCounter,
@@ -53,6 +55,11 @@ impl Telemetry {
             txn_fenced: make.counter("txn_fenced_total", "Times a producer was fenced.")?,
             txn_recycled: make
                 .counter("txn_recycled_total", "Times the state log had to be asked what is committed.")?,
+            txn_finished: make.counters(
+                "txn_finished_total",
+                "Ended transactions that were still open on partitions, and were ended there.",
+                &["decision"],
+            )?,
             txn_commit_seconds: make.seconds("txn_commit_seconds", "Time from flush to commit.")?,
             state_catch_up_seconds: make
                 .seconds("state_catch_up_seconds", "Time from assignment to a task's start.")?,

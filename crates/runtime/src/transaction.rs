@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::{
-    Broker, BrokerError, BrokerErrorKind, Member, Outgoing, Producer, ProducerOptions, Result, TopicPartition,
-};
+use crate::broker::{BrokerError, BrokerErrorKind, Decision, Member, Outgoing, Producer, Result, TopicPartition};
 use crate::clock::Clock;
+use crate::succession::{Opened, Succession};
+
+/// Between two questions whether somebody has ended what keeps a producer from being opened.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
 
 /// How a commit ended.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub(crate) enum CommitEnd {
 }
 
 pub(crate) struct Transaction {
-    broker: Arc<dyn Broker>,
+    succession: Arc<Succession>,
     clock: Arc<dyn Clock>,
     id: String,
     timeout: Duration,
@@ -32,21 +34,25 @@ pub(crate) struct Transaction {
     bytes: u64,
     records: u64,
     standing: Standing,
+    /// How the last transaction ended, as far as the worker knows and acts on it.
+    ended: Option<Decision>,
+    refused_until: Option<Duration>,
 }
 
 /// Whether the producer may begin another transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Good,
-    /// An end was asked for more than once. The first request may still be under way, and with Kafka's first protocol it
-    /// would end whatever transaction it finds: only another epoch keeps it out.
+    /// An end was asked for more than once: the first request may still be under way, and with Kafka's first protocol it
+    /// would end whatever transaction it finds. Or a broker went away and may have left the end undone on partitions, or
+    /// the end was an abort, which must be the last of its epoch. Only another epoch keeps these apart from what follows.
     Retired,
 }
 
 impl Transaction {
-    pub(crate) fn new(broker: Arc<dyn Broker>, clock: Arc<dyn Clock>, id: String, timeout: Duration) -> Self {
+    pub(crate) fn new(succession: Arc<Succession>, clock: Arc<dyn Clock>, id: String, timeout: Duration) -> Self {
         Self {
-            broker,
+            succession,
             clock,
             id,
             timeout,
@@ -55,20 +61,40 @@ impl Transaction {
             bytes: 0,
             records: 0,
             standing: Standing::Good,
+            ended: None,
+            refused_until: None,
         }
     }
 
-    /// Opens a producer if there is none. Settles what a predecessor of this slot left open.
+    /// Opens a producer if there is none. Settles what a predecessor of this slot left open; where that cannot be, there
+    /// is no producer afterwards, and the next calls try again.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         if self.standing == Standing::Retired && !self.is_open() {
             self.producer = None;
             self.standing = Standing::Good;
         }
-        if self.producer.is_none() {
-            let options = ProducerOptions::Transactional { id: self.id.clone(), timeout: self.timeout };
-            self.producer = Some(self.broker.producer(&options)?);
+        if self.producer.is_some() || self.refused_until.is_some_and(|until| self.clock.now() < until) {
+            return Ok(());
         }
-        Ok(())
+        let finished = match self.succession.open(&self.id, self.timeout)? {
+            Opened::Producer(producer, finished) => {
+                self.producer = Some(producer);
+                self.refused_until = None;
+                finished
+            }
+            Opened::Refused => {
+                self.refused_until = Some(self.clock.now() + REFUSED_WAIT);
+                return Ok(());
+            }
+        };
+        match (self.ended, finished) {
+            (Some(ended), Some(finished)) if ended != finished => Err(BrokerError::new(
+                BrokerErrorKind::Fatal,
+                "open a producer",
+                format!("the last transaction is known here as a {}, and was a {}", ended.name(), finished.name()),
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn is_prepared(&self) -> bool {
@@ -91,6 +117,9 @@ impl Transaction {
     /// Begins, unless a transaction is open.
     pub(crate) fn open(&mut self) -> Result<()> {
         if self.opened_at.is_none() {
+            if self.producer.as_ref().is_some_and(|producer| producer.is_doubtful()) && !sabotaged!(ReuseProducer) {
+                self.standing = Standing::Retired;
+            }
             if self.standing == Standing::Retired {
                 self.prepare()?;
             }
@@ -121,14 +150,14 @@ impl Transaction {
             Ok(()) => CommitEnd::Committed,
             Err(error) => self.give_up(error),
         };
-        self.close();
+        self.close(&end);
         end
     }
 
     /// Ends the transaction without a trace. `Aborted` if that is certain.
     pub(crate) fn abort(&mut self, cause: BrokerError) -> CommitEnd {
         let end = self.give_up(cause);
-        self.close();
+        self.close(&end);
         end
     }
 
@@ -137,7 +166,20 @@ impl Transaction {
         self.producer.as_ref()?.acknowledged(partition)
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, end: &CommitEnd) {
+        if self.is_open() {
+            self.ended = match end {
+                CommitEnd::Committed => Some(Decision::Commit),
+                CommitEnd::Aborted(_) => Some(Decision::Abort),
+                CommitEnd::Unknown(_) => None,
+            };
+            if matches!(end, CommitEnd::Aborted(_)) && !sabotaged!(ReuseProducer) {
+                self.standing = Standing::Retired;
+            }
+        }
+        if matches!(end, CommitEnd::Unknown(_)) {
+            self.ended = None;
+        }
         self.opened_at = None;
         self.bytes = 0;
         self.records = 0;

@@ -7,6 +7,7 @@ mod docs;
 mod exit_codes;
 mod kafka;
 mod kafka_groups;
+mod kafka_succession;
 mod kafka_transactions;
 mod records;
 mod sql;

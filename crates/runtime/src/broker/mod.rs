@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use batch::{RecordBatch, RecordMeta};
 pub use error::{BrokerError, BrokerErrorKind};
-pub use open_transaction::{OpenTransaction, Standing};
+pub use open_transaction::{Decision, LeftOpen, OpenTransaction, Standing};
 pub use read::{read_all, read_range};
 
 pub type Result<T> = std::result::Result<T, BrokerError>;
@@ -215,6 +215,18 @@ pub trait Broker: Send + Sync {
                 "this broker leaves no transaction open",
             )),
         }
+    }
+
+    /// Ends what the id has open, as a producer of it that opens would, and returns what is open all the same: on
+    /// partitions of these topics, or on the group offsets. To be called before such a producer opens, because that makes
+    /// the coordinator forget how it ended the last transaction.
+    fn settle(&self, _transactional_id: &str, _topics: &[String]) -> Result<Vec<LeftOpen>> {
+        Ok(Vec::new())
+    }
+
+    /// Ends these on their partitions as their coordinator has ended them everywhere else.
+    fn finish_transactions(&self, transactions: &[OpenTransaction], _decision: Decision) -> Result<()> {
+        self.abort_transactions(transactions)
     }
 
     /// What this is and where, for people: `Kafka at 127.0.0.1:9092`.

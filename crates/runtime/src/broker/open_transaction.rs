@@ -27,6 +27,30 @@ pub enum Standing {
     Hanging,
 }
 
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Commit,
+    Abort,
+}
+
+/// What an id has left open on a partition although its coordinator has ended the transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOpen {
+    pub transaction: OpenTransaction,
+    /// How the coordinator ended it; `None` where nobody knows any more.
+    pub decision: Option<Decision>,
+}
+
+impl Decision {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Abort => "abort",
+        }
+    }
+}
+
 impl OpenTransaction {
     pub fn is_hanging(&self) -> bool {
         self.standing == Standing::Hanging

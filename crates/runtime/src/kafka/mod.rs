@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{
-    Broker, Isolation, Member, MemberOptions, NewTopic, OpenTransaction, Producer, ProducerOptions, Reader, Result,
-    TopicInfo, TopicPartition, Watermarks, held_back,
+    Broker, Decision, Isolation, LeftOpen, Member, MemberOptions, NewTopic, OpenTransaction, Producer, ProducerOptions,
+    Reader, Result, TopicInfo, TopicPartition, Watermarks, held_back,
 };
 use crate::kafka::admin::Admin;
 use crate::kafka::member::KafkaMember;
@@ -97,7 +97,22 @@ impl Broker for KafkaBroker {
     }
 
     fn abort_transactions(&self, transactions: &[OpenTransaction]) -> Result<()> {
-        self.wire.abort_transactions(transactions)
+        self.wire.end_transactions(transactions, Decision::Abort)
+    }
+
+    fn settle(&self, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
+        if self.wire.is_available() {
+            return self.wire.settle(transactional_id, topics);
+        }
+        tracing::debug!(
+            transactional_id,
+            "what it left open cannot be looked for: the cluster does not speak plaintext"
+        );
+        Ok(Vec::new())
+    }
+
+    fn finish_transactions(&self, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {
+        self.wire.end_transactions(transactions, decision)
     }
 
     fn describe(&self) -> String {

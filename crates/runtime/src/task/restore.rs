@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::broker::{Broker, BrokerError, Isolation, ProducerOptions, RecordBatch, TopicPartition};
+use crate::broker::{Broker, BrokerError, Isolation, OpenTransaction, RecordBatch, TopicPartition};
 use crate::clock::Clock;
 use crate::health::{Phase, Restore, TaskHealth};
 use crate::stable_offset::{self, STABLE_OFFSET_STUCK};
 use crate::store::{StoreError, StoreFactory, TaskStore};
+use crate::succession::{Opened, Succession, TRANSACTION_LEFT_OPEN};
 use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, CheckpointError, RELEASED};
 use crate::task::state::TaskState;
@@ -35,6 +36,7 @@ pub(crate) enum Trust {
 /// What a start needs to know.
 pub(crate) struct StartTask {
     pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) succession: Arc<Succession>,
     pub(crate) stores: Arc<dyn StoreFactory>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
@@ -73,6 +75,10 @@ pub enum StartError {
          emptied or made anew; restore it, or delete the group's offsets to begin from the start of the inputs"
     )]
     LogLost { log: String, group: String, topic: String, offset: u64 },
+    #[error(
+        "a transaction of the last owner {owner} is open on partitions, and nobody knows how it ended;          end it with `tidemill txn abort`"
+    )]
+    LeftOpen { owner: String },
     #[error("nobody waits for the task any more")]
     Abandoned,
 }
@@ -86,6 +92,7 @@ impl StartError {
             Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. }) => "store_rebuilt",
             Self::Checkpoint(_) => "checkpoint_unreadable",
             Self::LogLost { .. } => "state_log_lost",
+            Self::LeftOpen { .. } => TRANSACTION_LEFT_OPEN,
             Self::Abandoned => "task_starting",
         }
     }
@@ -255,9 +262,13 @@ impl StartTask {
     fn settle(&self, owner: &str) -> Result<(), StartError> {
         self.enter(Phase::Settling);
         tracing::info!(task = self.state_log.partition, owner, "settling what the last owner left behind");
-        let id = owner.to_owned();
-        drop(self.broker.producer(&ProducerOptions::Transactional { id, timeout: self.transaction_timeout })?);
-        Ok(())
+        match self.succession.open(owner, self.transaction_timeout)? {
+            Opened::Producer(producer, _) => {
+                drop(producer);
+                Ok(())
+            }
+            Opened::Refused => Err(StartError::LeftOpen { owner: owner.to_owned() }),
+        }
     }
 
     /// Waits until somebody else's transactions before `end` have ended. Never waits in silence.
@@ -296,8 +307,20 @@ impl StartTask {
             self.state_log.partition
         );
         match self.broker.open_transactions(std::slice::from_ref(&self.state_log)) {
-            Ok(open) => open.iter().for_each(stable_offset::log_transaction),
+            Ok(open) => {
+                open.iter().for_each(stable_offset::log_transaction);
+                self.finish(&open);
+            }
             Err(error) => tracing::warn!(code = STABLE_OFFSET_STUCK, %error, "whose it is cannot be found out"),
+        }
+    }
+
+    /// Who wrote to the log may be another than who last committed to it, and may never open a producer again.
+    fn finish(&self, open: &[OpenTransaction]) {
+        for id in open.iter().filter(|one| one.is_hanging()).filter_map(|one| one.transactional_id.as_deref()) {
+            if let Err(error) = self.succession.settle(id) {
+                tracing::warn!(code = STABLE_OFFSET_STUCK, transactional_id = id, %error, "it cannot be finished yet");
+            }
         }
     }
 

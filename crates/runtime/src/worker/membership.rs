@@ -109,6 +109,7 @@ impl Worker {
         let abandoned = Arc::new(AtomicBool::new(false));
         let start = StartTask {
             broker: self.shared.broker.clone(),
+            succession: Arc::clone(&self.succession),
             stores: self.shared.stores.clone(),
             clock: self.shared.clock.clone(),
             telemetry: self.shared.telemetry.clone(),

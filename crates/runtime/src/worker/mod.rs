@@ -31,6 +31,7 @@ use crate::dead_letter::FailedBy;
 use crate::health::{Phase, WorkerHealth};
 use crate::registry::SchemaRegistry;
 use crate::store::StoreFactory;
+use crate::succession::{Succession, TRANSACTION_LEFT_OPEN};
 use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
 use crate::task::restore::StartError;
@@ -101,6 +102,7 @@ pub struct Worker {
     slot: String,
     siblings: Arc<[String]>,
     state_topic: Arc<str>,
+    succession: Arc<Succession>,
     health: Arc<WorkerHealth>,
     program: Program,
     output: Output,
@@ -140,8 +142,9 @@ impl Worker {
             codecs.prepare(topic, kind)?;
         }
         let timeout = Duration::from_millis(unit.commit.transaction_timeout_ms);
-        let transaction =
-            Transaction::new(Arc::clone(&shared.broker), Arc::clone(&shared.clock), slot.clone(), timeout);
+        let topics = shared.topology.topics.keys().cloned().collect();
+        let succession = Arc::new(Succession::new(Arc::clone(&shared.broker), shared.telemetry.clone(), topics));
+        let transaction = Transaction::new(Arc::clone(&succession), Arc::clone(&shared.clock), slot.clone(), timeout);
         let failed_by = FailedBy {
             pipeline: pipeline.name.clone(),
             produced_by: pipeline.produced_by(),
@@ -164,6 +167,7 @@ impl Worker {
             commit_time: Duration::from_millis(5),
             is_drained: true,
             paused_until: None,
+            succession,
             failures: 0,
             rewinds: 0,
             shared,
@@ -191,6 +195,9 @@ impl Worker {
     pub fn step(&mut self) -> Result<(), WorkerError> {
         self.output.transaction.prepare()?;
         self.poll_membership()?;
+        if !self.output.transaction.is_prepared() {
+            return self.wait_for_producer();
+        }
         if !sabotaged!(ForgetOwned) {
             self.start_missing();
         }
@@ -208,6 +215,18 @@ impl Worker {
         self.is_drained = self.batch.is_empty();
         self.process_batch()?;
         self.commit_if_due()
+    }
+
+    /// Nothing can be written, so nothing is read either.
+    fn wait_for_producer(&mut self) -> Result<(), WorkerError> {
+        const MESSAGE: &str = "a transaction of this slot is open on partitions, and nobody knows how it ended";
+        if self.paused_until.is_none() {
+            self.tell_paused(TRANSACTION_LEFT_OPEN, MESSAGE);
+            self.health.failed(self.shared.clock.unix_ms(), MESSAGE.to_owned(), self.failures);
+        }
+        self.paused_until = Some(self.shared.clock.now());
+        self.shared.clock.sleep(IDLE_WAIT);
+        Ok(())
     }
 
     fn policy(&self) -> CommitPolicy {

@@ -14,7 +14,6 @@ use crate::kafka::wire::connection::{Connection, Until};
 use crate::kafka::wire::requests::Call;
 
 const GROUPS: i8 = 0;
-#[cfg(feature = "conformance")]
 const TRANSACTIONS: i8 = 1;
 
 pub(super) struct Cluster {
@@ -99,7 +98,6 @@ impl Cluster {
         self.coordinator(GROUPS, group)
     }
 
-    #[cfg(feature = "conformance")]
     pub(super) fn coordinator_of_transactions(&mut self, transactional_id: &str) -> Result<String> {
         self.coordinator(TRANSACTIONS, transactional_id)
     }

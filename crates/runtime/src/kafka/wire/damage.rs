@@ -7,8 +7,7 @@ use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartiti
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     GroupId, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdRequest,
-    InitProducerIdResponse, OffsetDeleteRequest, OffsetDeleteResponse, ProduceRequest, ProduceResponse, TopicName,
-    TransactionalId,
+    OffsetDeleteRequest, OffsetDeleteResponse, ProduceRequest, ProduceResponse, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
@@ -17,11 +16,11 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::Wire;
 use super::cluster::{Cluster, error_of};
 use super::connection::Until;
+use super::settle::state_of;
 use crate::broker::{Result, TopicPartition};
 use crate::kafka::settings::Settings;
 
 super::requests::calls! {
-    InitProducerId: InitProducerIdRequest -> InitProducerIdResponse, 2 to 4;
     // From 12 on a broker adds the partition to the transaction by itself.
     Produce: ProduceRequest -> ProduceResponse, 3 to 8;
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse, 0 to 1;
@@ -64,7 +63,42 @@ impl Damage {
             cluster.check(answer.error_code, "a producer id")?;
             Ok((answer.producer_id.0, answer.producer_epoch))
         })?;
-        let hung = partitions.iter().try_for_each(|partition| {
+        self.write_all(until, transactional_id, producer, partitions)?;
+        Ok(producer.0)
+    }
+
+    /// Gives each partition a record of the id's last transaction, which its coordinator ended or is going to end without
+    /// them; `epochs_before` the coordinator's epoch. Returns the state that the coordinator is in.
+    pub fn leave_open(
+        &self,
+        transactional_id: &str,
+        epochs_before: i16,
+        partitions: &[TopicPartition],
+    ) -> Result<String> {
+        let until = Until::within("leave a transaction open", DEADLINE);
+        let (state, producer) = self.wire.run(until, |cluster| {
+            let Some(state) = state_of(cluster, transactional_id)? else {
+                return Err(cluster.until().fatal(format!("`{transactional_id}` is not known")));
+            };
+            let name = state.transaction_state.as_str().to_owned();
+            if name.starts_with("Prepare") {
+                return Err(cluster.until().passing(name));
+            }
+            Ok((name, (state.producer_id.0, state.producer_epoch - epochs_before)))
+        })?;
+        self.write_all(until, transactional_id, producer, partitions)?;
+        Ok(state)
+    }
+
+    fn write_all(
+        &self,
+        until: Until,
+        transactional_id: &str,
+        producer: (i64, i16),
+        partitions: &[TopicPartition],
+    ) -> Result<()> {
+        let id = || TransactionalId(StrBytes::from_string(transactional_id.to_owned()));
+        let written = partitions.iter().try_for_each(|partition| {
             self.wire.run(until, |cluster| {
                 // Set anew each time: another test may have put it back.
                 verification(cluster, SET, Some("false"))?;
@@ -72,7 +106,7 @@ impl Damage {
             })
         });
         self.wire.run(until, |cluster| verification(cluster, DELETE, None))?;
-        hung.map(|()| producer.0)
+        written
     }
 
     /// Removes the group's offsets of these partitions, whether it has members or not.

@@ -11,6 +11,7 @@ mod connection;
 #[cfg(feature = "conformance")]
 pub mod damage;
 mod requests;
+mod settle;
 mod transactions;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use self::cluster::{Cluster, error_of};
 use self::connection::Until;
-use crate::broker::{BrokerError, BrokerErrorKind, OpenTransaction, Result, TopicPartition};
+use crate::broker::{BrokerError, BrokerErrorKind, Decision, LeftOpen, OpenTransaction, Result, TopicPartition};
 use crate::kafka::settings::Settings;
 
 const DEFAULT_PORT: u16 = 9092;
@@ -31,7 +32,7 @@ const PLAINTEXT: &str = "plaintext";
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 /// Leaders may move meanwhile.
-const ABORT_DEADLINE: Duration = Duration::from_secs(30);
+const END_DEADLINE: Duration = Duration::from_secs(30);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Members and instance are named together, so that a successor who has taken the name is not thrown out.
@@ -112,8 +113,19 @@ impl Wire {
         })
     }
 
-    pub(super) fn abort_transactions(&self, meant: &[OpenTransaction]) -> Result<()> {
-        self.run(Until::within("abort transactions", ABORT_DEADLINE), |cluster| transactions::abort(cluster, meant))
+    pub(super) fn end_transactions(&self, meant: &[OpenTransaction], decision: Decision) -> Result<()> {
+        let during = match decision {
+            Decision::Commit => "commit transactions",
+            Decision::Abort => "abort transactions",
+        };
+        self.run(Until::within(during, END_DEADLINE), |cluster| transactions::end(cluster, meant, decision))
+    }
+
+    /// Waits until the coordinator has ended what the id has open.
+    pub(super) fn settle(&self, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
+        self.run(Until::within("settle a transactional id", END_DEADLINE), |cluster| {
+            settle::settle(cluster, transactional_id, topics)
+        })
     }
 
     /// Tries again from the start while the error is one that passes.

@@ -3,8 +3,8 @@
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeProducersRequest, DescribeProducersResponse,
     DescribeTransactionsRequest, DescribeTransactionsResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-    LeaveGroupRequest, LeaveGroupResponse, ListTransactionsRequest, ListTransactionsResponse, MetadataRequest,
-    MetadataResponse, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+    InitProducerIdRequest, InitProducerIdResponse, LeaveGroupRequest, LeaveGroupResponse, ListTransactionsRequest,
+    ListTransactionsResponse, MetadataRequest, MetadataResponse, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, VersionRange};
 
@@ -40,5 +40,7 @@ calls! {
     ListTransactions: ListTransactionsRequest -> ListTransactionsResponse, 0 to 1;
     DescribeTransactions: DescribeTransactionsRequest -> DescribeTransactionsResponse, 0 to 0;
     DescribeProducers: DescribeProducersRequest -> DescribeProducersResponse, 0 to 0;
+    // From 2 on an open transaction is ended before the answer, and from 3 on a producer can name itself.
+    InitProducerId: InitProducerIdRequest -> InitProducerIdResponse, 2 to 4;
     WriteTxnMarkers: WriteTxnMarkersRequest -> WriteTxnMarkersResponse, 1 to 1;
 }

@@ -15,14 +15,14 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::broker::{OpenTransaction, Result, Standing, TopicPartition};
+use crate::broker::{Decision, OpenTransaction, Result, Standing, TopicPartition};
 use crate::kafka::partitions::partition_number;
 use crate::kafka::wire::cluster::{Cluster, Layout};
 
 /// Where coordinators keep what they know; each of its partitions belongs to one of them.
 const COORDINATORS_TOPIC: &str = "__transaction_state";
 /// `TRANSACTIONAL_ID_NOT_FOUND`, which librdkafka has no name for.
-const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
+pub(super) const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
 
 /// What a coordinator knows of a producer.
 struct Coordinated {
@@ -136,8 +136,8 @@ fn coordinated(state: TransactionState) -> Coordinated {
     }
 }
 
-/// Writes abort markers for those that are still open, and is done when none is.
-pub(super) fn abort(cluster: &mut Cluster, transactions: &[OpenTransaction]) -> Result<()> {
+/// Writes markers for those that are still open, and is done when none is.
+pub(super) fn end(cluster: &mut Cluster, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {
     let partitions: BTreeSet<TopicPartition> = transactions.iter().map(|one| one.partition.clone()).collect();
     let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
     let is_meant = |found: &OpenTransaction| transactions.iter().any(|one| one.is_same(found));
@@ -156,14 +156,19 @@ pub(super) fn abort(cluster: &mut Cluster, transactions: &[OpenTransaction]) -> 
             let marker = WritableTxnMarker::default()
                 .with_producer_id(ProducerId(producer_id))
                 .with_producer_epoch(producer_epoch)
-                .with_transaction_result(false)
+                .with_transaction_result(decision == Decision::Commit)
                 .with_topics(by_topic(led.into_iter())?.into_iter().map(topic).collect())
                 // A producer whose first transaction hangs has seen no coordinator yet. 0 is not above any real one.
                 .with_coordinator_epoch(coordinator_epoch.max(0));
             let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
             for topic in cluster.call(&leader, &request)?.markers.into_iter().flat_map(|marker| marker.topics) {
                 for partition in topic.partitions {
-                    let about = format_args!("abort marker for {}-{}", topic.name.as_str(), partition.partition_index);
+                    let about = format_args!(
+                        "{} marker for {}-{}",
+                        decision.name(),
+                        topic.name.as_str(),
+                        partition.partition_index
+                    );
                     cluster.check(partition.error_code, about)?;
                 }
             }
