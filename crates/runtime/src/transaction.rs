@@ -117,7 +117,7 @@ impl Transaction {
     /// Begins, unless a transaction is open.
     pub(crate) fn open(&mut self) -> Result<()> {
         if self.opened_at.is_none() {
-            if self.producer.as_ref().is_some_and(|producer| producer.is_doubtful()) && !sabotaged!(ReuseProducer) {
+            if self.producer.as_mut().is_some_and(|producer| producer.is_doubtful()) && !sabotaged!(ReuseProducer) {
                 self.standing = Standing::Retired;
             }
             if self.standing == Standing::Retired {
@@ -209,7 +209,7 @@ impl Transaction {
             calls += 1;
             call(producer)
         });
-        let is_doubtful = self.producer.as_ref().is_some_and(|producer| producer.is_doubtful());
+        let is_doubtful = self.producer.as_mut().is_some_and(|producer| producer.is_doubtful());
         if (calls > 1 || is_doubtful) && !sabotaged!(ReuseProducer) {
             self.standing = Standing::Retired;
         }

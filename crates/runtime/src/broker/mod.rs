@@ -144,7 +144,7 @@ pub trait Producer: Send {
 
     /// Whether the client has lost a connection or an answer since this was asked last, and may have sent something a second
     /// time by itself.
-    fn is_doubtful(&self) -> bool {
+    fn is_doubtful(&mut self) -> bool {
         false
     }
 

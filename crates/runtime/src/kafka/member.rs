@@ -21,6 +21,7 @@ use crate::kafka::errors::{broker_error, kind_of_code};
 use crate::kafka::native;
 use crate::kafka::partitions::list;
 use crate::kafka::settings::Settings;
+use crate::kafka::wire::producer::Fence;
 use crate::kafka::wire::{Membership, Wire};
 
 /// Closing a member takes 20 to 130 ms.
@@ -120,6 +121,20 @@ impl KafkaMember {
     /// No task, no commit: the broker does not check the metadata of a consumer that has not joined yet (generation −1),
     /// and would let it move the group's positions.
     pub(super) fn fence(&self) -> Result<ConsumerGroupMetadata> {
+        self.check_membership()?;
+        self.consumer().group_metadata().ok_or_else(unknown_member)
+    }
+
+    /// The same, for a producer that is not librdkafka's.
+    pub(super) fn fence_by_name(&self) -> Result<Fence> {
+        self.check_membership()?;
+        // The client is about to join again, and says so itself if it cannot.
+        let (generation, member) = native::membership(self.consumer())
+            .ok_or_else(|| BrokerError { kind: BrokerErrorKind::Abortable, ..unknown_member() })?;
+        Ok(Fence { group: self.group.clone(), generation, member, instance: Some(self.slot.clone()) })
+    }
+
+    fn check_membership(&self) -> Result<()> {
         let refuse = |kind, why: &str| Err(BrokerError::new(kind, "send offsets", why));
         if self.is_lost {
             return refuse(BrokerErrorKind::MemberLost, "the membership is gone");
@@ -127,10 +142,7 @@ impl KafkaMember {
         if self.owned.is_empty() {
             return refuse(BrokerErrorKind::Abortable, "this member owns no task, so there is nothing it may commit");
         }
-        match self.consumer().group_metadata() {
-            Some(metadata) => Ok(metadata),
-            None => refuse(BrokerErrorKind::MemberLost, "the group does not know this member"),
-        }
+        Ok(())
     }
 
     fn lose(&mut self, why: &str) -> BrokerError {
@@ -171,6 +183,10 @@ impl KafkaMember {
         };
         answered.map_err(|error| broker_error(DURING, &error))
     }
+}
+
+fn unknown_member() -> BrokerError {
+    BrokerError::new(BrokerErrorKind::MemberLost, "send offsets", "the group does not know this member")
 }
 
 impl Member for KafkaMember {

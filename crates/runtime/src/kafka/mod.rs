@@ -9,7 +9,7 @@ mod admin;
 mod context;
 mod errors;
 mod member;
-#[allow(unsafe_code, reason = "three calls of librdkafka that rdkafka does not offer; the module says which and why")]
+#[allow(unsafe_code, reason = "calls of librdkafka that rdkafka does not offer; the module says which and why")]
 mod native;
 mod partitions;
 mod producer;
@@ -56,10 +56,18 @@ impl Broker for KafkaBroker {
     }
 
     fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(KafkaReader::open(&self.settings, isolation)?))
+        match self.wire.reader(isolation) {
+            Some(reader) => Ok(Box::new(reader)),
+            None => Ok(Box::new(KafkaReader::open(&self.settings, isolation)?)),
+        }
     }
 
     fn producer(&self, options: &ProducerOptions) -> Result<Box<dyn Producer>> {
+        if let ProducerOptions::Transactional { id, timeout } = options
+            && let Some(producer) = self.wire.producer(id, *timeout)?
+        {
+            return Ok(Box::new(producer));
+        }
         Ok(Box::new(KafkaProducer::open(&self.settings, options)?))
     }
 

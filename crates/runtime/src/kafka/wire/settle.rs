@@ -11,13 +11,22 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use crate::broker::{Decision, LeftOpen, Result, TopicPartition};
 use crate::kafka::wire::cluster::{Cluster, error_of};
+use crate::kafka::wire::producer::Protocol;
+use crate::kafka::wire::producer::batch::Compression;
 use crate::kafka::wire::transactions::{self, TRANSACTIONAL_ID_NOT_FOUND};
 
 /// Where groups keep their positions, which are part of the transactions that move them.
 const GROUP_OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// Fails with an error that passes while the coordinator has not ended the last transaction.
-pub(super) fn settle(cluster: &mut Cluster, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
+///
+/// `compression` is what producers are opened with: not all of them speak the second protocol.
+pub(super) fn settle(
+    cluster: &mut Cluster,
+    transactional_id: &str,
+    topics: &[String],
+    compression: Option<Compression>,
+) -> Result<Vec<LeftOpen>> {
     let Some(state) = state_of(cluster, transactional_id)? else { return Ok(Vec::new()) };
     match state.transaction_state.as_str() {
         "Empty" | "CompleteCommit" | "CompleteAbort" => {}
@@ -33,9 +42,17 @@ pub(super) fn settle(cluster: &mut Cluster, transactional_id: &str, topics: &[St
     let written: Vec<TopicPartition> = cluster.layout(&names)?.leaders.into_keys().collect();
     let mut open = transactions::on_leaders(cluster, &written)?;
     open.retain(|transaction| transaction.producer_id == state.producer_id.0);
+    let protocol = match compression {
+        Some(_) if !open.is_empty() => {
+            let coordinator = cluster.coordinator_of_transactions(transactional_id)?;
+            Protocol::of(cluster, &coordinator)?
+        }
+        _ => Protocol::First,
+    };
     let left = open.into_iter().map(|mut transaction| {
         transaction.transactional_id = Some(transactional_id.to_owned());
-        let decision = decision(state.transaction_state.as_str(), state.producer_epoch, transaction.producer_epoch);
+        let name = state.transaction_state.as_str();
+        let decision = decision(protocol, name, state.producer_epoch, transaction.producer_epoch);
         LeftOpen { transaction, decision }
     });
     Ok(left.collect())
@@ -73,12 +90,13 @@ fn fence(cluster: &mut Cluster, transactional_id: &str, timeout_ms: i32) -> Resu
 
 /// How data of the epoch `open` was ended by a coordinator whose last transaction ended in `state` with the epoch `ended`.
 ///
-/// Within one epoch all transactions but the last were committed, because a worker opens another producer after an abort.
-/// A transaction that the coordinator aborts over the head of its producer ends one epoch later than it ran.
-fn decision(state: &str, ended: i16, open: i16) -> Option<Decision> {
-    match (state, ended.checked_sub(open)?) {
-        ("CompleteCommit", 0) => Some(Decision::Commit),
-        ("CompleteAbort", 0 | 1) => Some(Decision::Abort),
+/// In the first protocol an epoch holds many transactions, and all but the last were committed, because a worker opens
+/// another producer after an abort. In the second it holds one, and its end begins the next. A transaction that the
+/// coordinator aborts over the head of its producer ends one epoch later still.
+fn decision(protocol: Protocol, state: &str, ended: i16, open: i16) -> Option<Decision> {
+    match (protocol, state, ended.checked_sub(open)?) {
+        (Protocol::First, "CompleteCommit", 0) | (Protocol::Second, "CompleteCommit", 1) => Some(Decision::Commit),
+        (Protocol::First, "CompleteAbort", 0 | 1) | (Protocol::Second, "CompleteAbort", 1 | 2) => Some(Decision::Abort),
         _ => None,
     }
 }
@@ -95,19 +113,23 @@ mod tests {
     fn only_what_the_coordinator_remembers_is_decided() {
         let (commit, abort) = (Some(Decision::Commit), Some(Decision::Abort));
         let table = [
-            ("CompleteCommit", 4, 4, commit),
-            ("CompleteCommit", 4, 3, None),
-            ("CompleteCommit", 4, 5, None),
-            ("CompleteAbort", 4, 4, abort),
-            ("CompleteAbort", 4, 3, abort),
-            ("CompleteAbort", 4, 2, None),
-            ("CompleteAbort", 4, 5, None),
-            ("Empty", 4, 4, None),
-            ("Empty", 4, 3, None),
-            ("CompleteCommit", i16::MIN, i16::MAX, None),
+            ("CompleteCommit", 4, 4, commit, None),
+            ("CompleteCommit", 4, 3, None, commit),
+            ("CompleteCommit", 4, 2, None, None),
+            ("CompleteCommit", 4, 5, None, None),
+            ("CompleteAbort", 4, 4, abort, None),
+            ("CompleteAbort", 4, 3, abort, abort),
+            ("CompleteAbort", 4, 2, None, abort),
+            ("CompleteAbort", 4, 1, None, None),
+            ("CompleteAbort", 4, 5, None, None),
+            ("Empty", 4, 4, None, None),
+            ("Empty", 4, 3, None, None),
+            ("CompleteCommit", i16::MIN, i16::MAX, None, None),
         ];
-        for (state, ended, open, expected) in table {
-            assert_eq!(decision(state, ended, open), expected, "{state} at {ended}, open at {open}");
+        for (state, ended, open, first, second) in table {
+            let about = format!("{state} at {ended}, open at {open}");
+            assert_eq!(decision(Protocol::First, state, ended, open), first, "{about}");
+            assert_eq!(decision(Protocol::Second, state, ended, open), second, "{about}");
         }
     }
 }
