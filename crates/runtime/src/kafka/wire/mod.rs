@@ -11,7 +11,7 @@ mod connection;
 #[cfg(feature = "conformance")]
 pub mod damage;
 mod requests;
-mod settle;
+mod succession;
 mod transactions;
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use self::cluster::{Cluster, error_of};
 use self::connection::Until;
-use crate::broker::{BrokerError, BrokerErrorKind, Decision, LeftOpen, OpenTransaction, Result, TopicPartition};
+use crate::broker::{BrokerError, BrokerErrorKind, Decision, LastTransaction, OpenTransaction, Result, TopicPartition};
 use crate::kafka::settings::Settings;
 
 const DEFAULT_PORT: u16 = 9092;
@@ -121,10 +121,21 @@ impl Wire {
         self.run(Until::within(during, END_DEADLINE), |cluster| transactions::end(cluster, meant, decision))
     }
 
-    /// Waits until the coordinator has ended what the id has open.
-    pub(super) fn settle(&self, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
-        self.run(Until::within("settle a transactional id", END_DEADLINE), |cluster| {
-            settle::settle(cluster, transactional_id, topics)
+    pub(super) fn last_transaction(&self, transactional_id: &str) -> Result<Option<LastTransaction>> {
+        self.run(Until::within("ask for the last transaction", LOOK_DEADLINE), |cluster| {
+            succession::last_transaction(cluster, transactional_id)
+        })
+    }
+
+    pub(super) fn abort_running(&self, transactional_id: &str) -> Result<()> {
+        self.run(Until::within("abort a running transaction", LOOK_DEADLINE), |cluster| {
+            succession::abort_running(cluster, transactional_id)
+        })
+    }
+
+    pub(super) fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
+        self.run(Until::within("look for what a producer left open", LOOK_DEADLINE), |cluster| {
+            succession::open_of_producer(cluster, producer_id, topics)
         })
     }
 
