@@ -48,6 +48,7 @@ bugs! {
     TrustGroupOffsets "trust_group_offsets" "Goes on from the group's committed offsets instead of the state log's positions.",
     NoSettling "no_settling" "Does not fence the dead owner of a task, nor waits for what it left open.",
     CatchUpOnce "catch_up_once" "Does not read the state log again after the dead owner was fenced.",
+    NoSuccession "no_succession" "Opens a producer without asking what its predecessor left open.",
     ReuseProducer "reuse_producer" "Goes on with a producer whose commit timed out.",
     UnknownIsAborted "unknown_is_aborted" "Takes a commit without an answer for aborted.",
     UnknownIsCommitted "unknown_is_committed" "Takes a commit without an answer for committed.",

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tidemill_topology::Topology;
 use tidemill_topology::plan::Unit;
 
 use crate::health::{Health, WorkerHealth};
@@ -54,7 +55,17 @@ pub struct Running {
 
 /// The stable name of a worker: `pipeline-unit-instance-number`.
 pub fn slot_name(pipeline: &str, unit: &str, instance: &str, number: u32) -> String {
-    format!("{pipeline}-{unit}-{instance}-{number}")
+    format!("{}{instance}-{number}", slots_of(pipeline, unit))
+}
+
+/// Whether a transactional id is that of a worker of this pipeline.
+pub fn is_slot(topology: &Topology, id: &str) -> bool {
+    topology.units.iter().any(|unit| id.starts_with(&slots_of(&topology.pipeline.name, &unit.name)))
+}
+
+/// What the names of all slots of a unit begin with.
+fn slots_of(pipeline: &str, unit: &str) -> String {
+    format!("{pipeline}-{unit}-")
 }
 
 /// Starts the threads. Returns when all are built, not when they have caught up.

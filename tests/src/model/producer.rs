@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidemill_runtime::broker::{
@@ -44,6 +45,10 @@ pub(super) struct ModelProducer {
     registered: BTreeSet<PartitionId>,
     is_registered: bool,
     acknowledged: BTreeMap<TopicPartition, u64>,
+    /// The life of the broker in which the last transaction ended, or the producer opened.
+    ended_in: u64,
+    /// The life of the broker that the worker was told of last.
+    told_of: AtomicU64,
     /// What went wrong with a record that was written before the flush.
     failure: Option<BrokerError>,
     /// An error that the client does not survive: the answer to everything from then on.
@@ -59,8 +64,11 @@ impl ModelProducer {
                 Some(opened.map_err(|refusal| about("open a producer", refusal, id))?)
             }
         };
+        let incarnation = shared.lock().incarnation;
         Ok(Self {
             shared: Arc::clone(shared),
+            ended_in: incarnation,
+            told_of: AtomicU64::new(incarnation),
             identity,
             phase: Phase::Idle,
             queues: Vec::new(),
@@ -118,9 +126,10 @@ impl ModelProducer {
         if self.queues.is_empty() {
             return Ok(());
         }
-        let Self { shared, identity, queues, registered, is_registered, acknowledged, .. } = self;
+        let Self { shared, identity, queues, registered, is_registered, acknowledged, ended_in, .. } = self;
         let pushed = shared.until(deadline, |core| match identity {
             Some(identity) => {
+                check_connection(core, *is_registered, *ended_in)?;
                 *is_registered = true;
                 write_in_transaction(core, identity, queues, registered, acknowledged)
             }
@@ -157,12 +166,13 @@ impl ModelProducer {
         self.check_open(DURING)?;
         let known = member.map_or(Ok(()), ModelMember::check);
         self.note(known)?;
-        self.is_registered = true;
+        let (is_registered, ended_in) = (std::mem::replace(&mut self.is_registered, true), self.ended_in);
         let sent = self.shared.until(deadline, |core| {
+            check_connection(core, is_registered, ended_in)?;
             core.add_offsets(&identity, group)?;
             // The membership is asked now and never again: a commit after this succeeds whatever becomes of the member.
             member.map_or(Ok(()), |member| member.fence(core))?;
-            core.offsets_mut(group).add_pending(identity.producer, offsets);
+            core.offsets_mut(group).add_pending(identity.producer, identity.epoch, offsets);
             Ok(())
         });
         self.note(sent.map_err(|refusal| refusal.during(DURING)))
@@ -172,8 +182,8 @@ impl ModelProducer {
         let identity = self.identity(during)?;
         if self.is_registered {
             self.phase = Phase::Ending(end);
-            let ended = self.shared.until(deadline, |core| core.request_end(&identity, end));
-            self.note(ended.map_err(|refusal| refusal.during(during)))?;
+            let ended = self.shared.until(deadline, |core| core.request_end(&identity, end).map(|()| core.incarnation));
+            self.ended_in = self.note(ended.map_err(|refusal| refusal.during(during)))?;
         }
         self.close();
         Ok(())
@@ -263,9 +273,20 @@ impl Producer for ModelProducer {
         self.end(TransactionEnd::Abort, "abort", deadline)
     }
 
+    fn is_doubtful(&self) -> bool {
+        let incarnation = self.shared.lock().incarnation;
+        self.told_of.swap(incarnation, Ordering::Relaxed) != incarnation
+    }
+
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
         self.acknowledged.get(partition).copied()
     }
+}
+
+/// The first request of a transaction goes over the connection that the last one ended on, or not at all.
+fn check_connection(core: &Core, is_registered: bool, ended_in: u64) -> std::result::Result<(), Refusal> {
+    let is_first = !is_registered;
+    if is_first && core.incarnation != ended_in { Err(Refusal::ConnectionLost) } else { Ok(()) }
 }
 
 fn write_in_transaction(

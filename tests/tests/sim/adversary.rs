@@ -12,6 +12,8 @@ use crate::scheduler::Sim;
 
 /// An operator needs this long to see that a transaction hangs.
 const NOTICE: Duration = Duration::from_secs(4);
+/// A broker that comes back serves as coordinator for so long before it knows who leads what.
+const BLIND_MAX: Duration = Duration::from_millis(400);
 
 pub(crate) struct Adversary {
     kafka: Arc<ModelKafka>,
@@ -34,6 +36,11 @@ impl Adversary {
             let hang = if sim.below(2) == 0 { Hang::Everywhere } else { Hang::LogsOnly };
             sim.note("hang", || format!("the next commit of {id}, {hang:?}"));
             self.kafka.hang(&id, hang);
+        }
+        if sim.strikes(Fault::BrokerKilled, 1) {
+            let (blind_for, seed) = (sim.span(BLIND_MAX), sim.below(u64::MAX));
+            sim.note("broker killed", || format!("blind for {blind_for:?}"));
+            self.kafka.restart(blind_for, seed);
         }
         if sim.strikes(Fault::EndAnswerLost, 1)
             && let Some(id) = self.some_id(sim)
@@ -72,7 +79,7 @@ impl Adversary {
     /// `tidemill txn abort`, by somebody who looks after a while.
     fn abort_hanging(&self, sim: &Sim) {
         let now = sim.now();
-        let open = self.kafka.open_transactions();
+        let open = self.kafka.open_everywhere();
         let mut hanging = self.hanging.lock().unwrap_or_else(PoisonError::into_inner);
         let is_hanging = |producer: &ProducerId| open.iter().any(|open| open.is_hanging && open.producer == *producer);
         hanging.retain(|producer, _| is_hanging(producer));

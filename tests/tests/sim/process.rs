@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidemill_runtime::broker::Broker;
 use tidemill_runtime::health::WorkerHealth;
 use tidemill_runtime::registry::SchemaRegistry;
+use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::supervise::slot_name;
 use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::worker::{OnStop, Shared, Worker, WorkerError};
@@ -144,6 +145,15 @@ impl Machine {
         let unit = Arc::new(site.topology.units[0].clone());
         let slot_of = |number| slot_name(&site.topology.pipeline.name, &unit.name, self.name, number);
         let siblings: Arc<[String]> = (0..self.slots).map(slot_of).collect();
+        let (watched, watching) = (Arc::clone(&shared), Arc::clone(&process));
+        let watch = move || {
+            let mut watch = StableOffsetWatch::new(watched);
+            while !watching.stop.load(Ordering::Relaxed) {
+                watching.sim.pause("watch", LOOK_INTERVAL);
+                watch.look();
+            }
+        };
+        sim.spawn(format!("{}-watch", self.name), incarnation, Box::new(watch));
         for (number, slot) in siblings.iter().cloned().enumerate() {
             let (shared, unit, siblings) = (Arc::clone(&shared), Arc::clone(&unit), Arc::clone(&siblings));
             let process = Arc::clone(&process);

@@ -131,6 +131,11 @@ impl Producer for SimProducer {
         self.end("abort", |inner| inner.abort(deadline))
     }
 
+    fn is_doubtful(&self) -> bool {
+        // While the network has the commit, nobody knows.
+        self.lock().inner.as_ref().is_none_or(|inner| inner.is_doubtful())
+    }
+
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
         let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.inner.as_ref()?.acknowledged(partition)

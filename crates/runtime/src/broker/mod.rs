@@ -12,7 +12,9 @@ use std::time::Duration;
 
 pub use batch::{RecordBatch, RecordMeta};
 pub use error::{BrokerError, BrokerErrorKind};
-pub use open_transaction::{Decision, LeftOpen, OpenTransaction, Standing};
+pub use open_transaction::{
+    Decision, LastTransaction, OpenTransaction, Standing, TransactionPhase, TransactionProtocol,
+};
 pub use read::{read_all, read_range};
 
 pub type Result<T> = std::result::Result<T, BrokerError>;
@@ -217,10 +219,20 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Ends what the id has open, as a producer of it that opens would, and returns what is open all the same: on
-    /// partitions of these topics, or on the group offsets. To be called before such a producer opens, because that makes
-    /// the coordinator forget how it ended the last transaction.
-    fn settle(&self, _transactional_id: &str, _topics: &[String]) -> Result<Vec<LeftOpen>> {
+    /// What the coordinator knows of the id. Nothing of one that it does not know, and on a broker that leaves nothing open.
+    /// To be asked before a producer of the id opens, because that makes the coordinator forget.
+    fn last_transaction(&self, _transactional_id: &str) -> Result<Option<LastTransaction>> {
+        Ok(None)
+    }
+
+    /// Has the coordinator abort what the id has running, over the head of its producer, and does not wait for it. Does
+    /// nothing where nothing runs, and never makes the coordinator forget how a transaction ended.
+    fn abort_running(&self, _transactional_id: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// What this producer has open on partitions of these topics, or on the group offsets, as their leaders say.
+    fn open_of_producer(&self, _producer_id: i64, _topics: &[String]) -> Result<Vec<OpenTransaction>> {
         Ok(Vec::new())
     }
 

@@ -26,6 +26,7 @@ use crate::kafka::wire::{Membership, Wire};
 
 /// Closing a member takes 20 to 130 ms.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Collects what the group decides. Nothing is assigned or given up in the callback: the group waits until the worker
 /// has committed and acknowledges.
@@ -90,6 +91,8 @@ pub(super) struct KafkaMember {
     owned: BTreeSet<u32>,
     unanswered: VecDeque<MemberEvent>,
     is_lost: bool,
+    /// When an error that passes was told last. A client that cannot reach its brokers repeats it several times a second.
+    told_at: Option<Instant>,
 }
 
 impl KafkaMember {
@@ -109,6 +112,7 @@ impl KafkaMember {
             owned: BTreeSet::new(),
             unanswered: VecDeque::new(),
             is_lost: false,
+            told_at: None,
         })
     }
 
@@ -212,7 +216,10 @@ impl Member for KafkaMember {
                         return Err(broker_error("poll the membership", &error));
                     }
                     // Brokers that are away, a topic that is not known everywhere yet: the client goes on by itself.
-                    tracing::warn!(%error, "the membership met an error that passes");
+                    if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_INTERVAL) {
+                        self.told_at = Some(Instant::now());
+                        tracing::warn!(%error, "the membership met an error that passes");
+                    }
                 }
             }
             if Instant::now() >= deadline {

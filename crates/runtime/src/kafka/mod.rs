@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{
-    Broker, Decision, Isolation, LeftOpen, Member, MemberOptions, NewTopic, OpenTransaction, Producer, ProducerOptions,
-    Reader, Result, TopicInfo, TopicPartition, Watermarks, held_back,
+    Broker, Decision, Isolation, LastTransaction, Member, MemberOptions, NewTopic, OpenTransaction, Producer,
+    ProducerOptions, Reader, Result, TopicInfo, TopicPartition, Watermarks, held_back,
 };
 use crate::kafka::admin::Admin;
 use crate::kafka::member::KafkaMember;
@@ -108,15 +108,23 @@ impl Broker for KafkaBroker {
         self.wire.end_transactions(transactions, Decision::Abort)
     }
 
-    fn settle(&self, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
+    fn last_transaction(&self, transactional_id: &str) -> Result<Option<LastTransaction>> {
         if self.wire.is_available() {
-            return self.wire.settle(transactional_id, topics);
+            return self.wire.last_transaction(transactional_id);
         }
         tracing::debug!(
             transactional_id,
             "what it left open cannot be looked for: the cluster does not speak plaintext"
         );
-        Ok(Vec::new())
+        Ok(None)
+    }
+
+    fn abort_running(&self, transactional_id: &str) -> Result<()> {
+        self.wire.abort_running(transactional_id)
+    }
+
+    fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
+        self.wire.open_of_producer(producer_id, topics)
     }
 
     fn finish_transactions(&self, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {

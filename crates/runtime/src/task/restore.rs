@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::health::{Phase, Restore, TaskHealth};
 use crate::stable_offset::{self, STABLE_OFFSET_STUCK};
 use crate::store::{StoreError, StoreFactory, TaskStore};
-use crate::succession::{Opened, Succession, TRANSACTION_LEFT_OPEN};
+use crate::succession::{Settled, Succession, TRANSACTION_LEFT_OPEN};
 use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, CheckpointError, RELEASED};
 use crate::task::state::TaskState;
@@ -76,7 +76,8 @@ pub enum StartError {
     )]
     LogLost { log: String, group: String, topic: String, offset: u64 },
     #[error(
-        "a transaction of the last owner {owner} is open on partitions, and nobody knows how it ended;          end it with `tidemill txn abort`"
+        "a transaction of the last owner {owner} is open on partitions, and nobody knows how it ended; end it with \
+         `tidemill txn abort`"
     )]
     LeftOpen { owner: String },
     #[error("nobody waits for the task any more")]
@@ -257,17 +258,13 @@ impl StartTask {
         if self.abandoned.load(Ordering::Relaxed) { Err(StartError::Abandoned) } else { Ok(()) }
     }
 
-    /// The last owner did not let go: fences it and ends the transaction it may have left open, instead of waiting until
-    /// that times out.
+    /// The last owner did not let go: ends the transaction it may have left open, instead of waiting until that times out.
     fn settle(&self, owner: &str) -> Result<(), StartError> {
         self.enter(Phase::Settling);
         tracing::info!(task = self.state_log.partition, owner, "settling what the last owner left behind");
-        match self.succession.open(owner, self.transaction_timeout)? {
-            Opened::Producer(producer, _) => {
-                drop(producer);
-                Ok(())
-            }
-            Opened::Refused => Err(StartError::LeftOpen { owner: owner.to_owned() }),
+        match self.succession.settle_other(owner, self.transaction_timeout)? {
+            Settled::Clean | Settled::Finished(_) => Ok(()),
+            Settled::LeftOpen => Err(StartError::LeftOpen { owner: owner.to_owned() }),
         }
     }
 
@@ -318,7 +315,7 @@ impl StartTask {
     /// Who wrote to the log may be another than who last committed to it, and may never open a producer again.
     fn finish(&self, open: &[OpenTransaction]) {
         for id in open.iter().filter(|one| one.is_hanging()).filter_map(|one| one.transactional_id.as_deref()) {
-            if let Err(error) = self.succession.settle(id) {
+            if let Err(error) = self.succession.heal(id) {
                 tracing::warn!(code = STABLE_OFFSET_STUCK, transactional_id = id, %error, "it cannot be finished yet");
             }
         }

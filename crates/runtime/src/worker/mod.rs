@@ -142,8 +142,7 @@ impl Worker {
             codecs.prepare(topic, kind)?;
         }
         let timeout = Duration::from_millis(unit.commit.transaction_timeout_ms);
-        let topics = shared.topology.topics.keys().cloned().collect();
-        let succession = Arc::new(Succession::new(Arc::clone(&shared.broker), shared.telemetry.clone(), topics));
+        let succession = Arc::new(Succession::of(&shared));
         let transaction = Transaction::new(Arc::clone(&succession), Arc::clone(&shared.clock), slot.clone(), timeout);
         let failed_by = FailedBy {
             pipeline: pipeline.name.clone(),

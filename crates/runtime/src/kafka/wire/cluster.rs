@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
@@ -57,11 +57,7 @@ impl Cluster {
 
     /// Opens the connection if there is none. After an error nobody knows what still comes on it, so only one without is
     /// kept.
-    pub(super) fn with<T>(
-        &mut self,
-        address: &str,
-        act: impl FnOnce(&mut Connection) -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn with<T>(&mut self, address: &str, act: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut connection = match self.connections.remove(address) {
             Some(connection) => connection,
             None => Connection::open(address, self.until)?,
@@ -124,10 +120,17 @@ impl Cluster {
 
     /// Fails while a partition of the topics has no leader: what a broker that is away holds cannot be left out of account.
     pub(super) fn layout(&mut self, topics: &BTreeSet<&str>) -> Result<Layout> {
-        let name = |topic: &&str| TopicName(StrBytes::from_string((*topic).to_owned()));
-        let wanted = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic)))).collect();
-        let request = MetadataRequest::default().with_topics(Some(wanted)).with_allow_auto_topic_creation(false);
-        let answer = self.call_any(&request)?;
+        let answer = self.call_any(&metadata_of(topics))?;
+        self.read_layout(&answer)
+    }
+
+    /// Like [`Cluster::layout`], as this one broker knows it.
+    pub(super) fn layout_at(&mut self, address: &str, topics: &BTreeSet<&str>) -> Result<Layout> {
+        let answer = self.call(address, &metadata_of(topics))?;
+        self.read_layout(&answer)
+    }
+
+    fn read_layout(&self, answer: &MetadataResponse) -> Result<Layout> {
         let during = self.until.during;
         let addresses: BTreeMap<i32, String> = answer
             .brokers
@@ -176,6 +179,12 @@ impl Cluster {
             Some(code) => Err(code_error(self.until.during, code, about)),
         }
     }
+}
+
+fn metadata_of(topics: &BTreeSet<&str>) -> MetadataRequest {
+    let name = |topic: &&str| TopicName(StrBytes::from_string((*topic).to_owned()));
+    let wanted = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic)))).collect();
+    MetadataRequest::default().with_topics(Some(wanted)).with_allow_auto_topic_creation(false)
 }
 
 impl Layout {

@@ -16,7 +16,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::Wire;
 use super::cluster::{Cluster, error_of};
 use super::connection::Until;
-use super::settle::state_of;
+use super::succession::state_of;
 use crate::broker::{Result, TopicPartition};
 use crate::kafka::settings::Settings;
 

@@ -14,7 +14,7 @@ pub mod damage;
 pub(super) mod producer;
 pub(super) mod reader;
 mod requests;
-mod settle;
+mod succession;
 mod transactions;
 
 use std::time::Duration;
@@ -30,7 +30,7 @@ use self::producer::TransactionalProducer;
 use self::producer::batch::Compression;
 use self::reader::{FetchLimits, WireReader};
 use crate::broker::{
-    BrokerError, BrokerErrorKind, Decision, Isolation, LeftOpen, OpenTransaction, Result, TopicPartition,
+    BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, OpenTransaction, Result, TopicPartition,
 };
 use crate::kafka::settings::Settings;
 
@@ -145,10 +145,21 @@ impl Wire {
         self.run(Until::within(during, END_DEADLINE), |cluster| transactions::end(cluster, meant, decision))
     }
 
-    /// Waits until the coordinator has ended what the id has open.
-    pub(super) fn settle(&self, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
-        self.run(Until::within("settle a transactional id", END_DEADLINE), |cluster| {
-            settle::settle(cluster, transactional_id, topics, self.compression)
+    pub(super) fn last_transaction(&self, transactional_id: &str) -> Result<Option<LastTransaction>> {
+        self.run(Until::within("ask for the last transaction", LOOK_DEADLINE), |cluster| {
+            succession::last_transaction(cluster, transactional_id, self.compression)
+        })
+    }
+
+    pub(super) fn abort_running(&self, transactional_id: &str) -> Result<()> {
+        self.run(Until::within("abort a running transaction", LOOK_DEADLINE), |cluster| {
+            succession::abort_running(cluster, transactional_id)
+        })
+    }
+
+    pub(super) fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
+        self.run(Until::within("look for what a producer left open", LOOK_DEADLINE), |cluster| {
+            succession::open_of_producer(cluster, producer_id, topics)
         })
     }
 

@@ -28,7 +28,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use self::batch::{Compression, Identity};
 use self::lane::Lane;
 use crate::broker::{
-    BrokerError, BrokerErrorKind, Decision, Member, Outgoing, Producer, Result, TopicPartition,
+    BrokerError, BrokerErrorKind, Decision, Member, Outgoing, Producer, Result, TopicPartition, TransactionProtocol,
 };
 use crate::kafka::errors::kind_of_code;
 use crate::kafka::member::KafkaMember;
@@ -52,22 +52,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(2);
 const TRANSACTION_ABORTABLE: i16 = 120;
 const ALL_REPLICAS: i16 = -1;
 
-/// Kafka's transaction protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    /// An epoch lasts as long as its producer.
-    First,
-    /// Every end of a transaction begins another epoch.
-    Second,
-}
-
-impl Protocol {
-    /// What the cluster speaks, as this broker of it says.
-    pub(super) fn of(cluster: &mut Cluster, broker: &str) -> Result<Self> {
-        let until = cluster.until();
-        let level = cluster.with(broker, |connection| connection.feature_level(FEATURE, until))?;
-        Ok(if level < FEATURE_LEVEL { Self::First } else { Self::Second })
-    }
+/// What the cluster speaks, as this broker of it says.
+pub(super) fn protocol_of(cluster: &mut Cluster, broker: &str) -> Result<TransactionProtocol> {
+    let until = cluster.until();
+    let level = cluster.with(broker, |connection| connection.feature_level(FEATURE, until))?;
+    Ok(if level < FEATURE_LEVEL { TransactionProtocol::First } else { TransactionProtocol::Second })
 }
 
 /// Who sends offsets: a member of the group, or nobody where the group has no members.
@@ -134,7 +123,7 @@ impl TransactionalProducer {
             .with_producer_epoch(-1);
         let opened = again(&mut cluster, |cluster| {
             let coordinator = cluster.coordinator_of_transactions(&id)?;
-            if Protocol::of(cluster, &coordinator)? == Protocol::First {
+            if protocol_of(cluster, &coordinator)? == TransactionProtocol::First {
                 return Ok(None);
             }
             let answer = cluster.call(&coordinator, &request)?;
@@ -282,8 +271,12 @@ impl TransactionalProducer {
     fn drain(&mut self) -> Result<()> {
         loop {
             self.send_gathered()?;
-            let leaders: Vec<String> =
-                self.awaited.iter().filter(|(_, awaited)| !awaited.is_empty()).map(|(leader, _)| leader.clone()).collect();
+            let leaders: Vec<String> = self
+                .awaited
+                .iter()
+                .filter(|(_, awaited)| !awaited.is_empty())
+                .map(|(leader, _)| leader.clone())
+                .collect();
             if leaders.is_empty() {
                 return Ok(());
             }
@@ -375,8 +368,7 @@ impl TransactionalProducer {
             };
             match verdict(until, answer.error_code, format_args!("transactional id `{}`", self.id.as_str())) {
                 Verdict::Done => {
-                    self.identity =
-                        Identity { producer_id: answer.producer_id.0, epoch: answer.producer_epoch };
+                    self.identity = Identity { producer_id: answer.producer_id.0, epoch: answer.producer_epoch };
                     self.is_announced = false;
                 }
                 Verdict::Again(error) => pause(until, error)?,

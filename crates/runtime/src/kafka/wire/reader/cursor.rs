@@ -88,7 +88,12 @@ impl Cursor {
     }
 
     /// Hands out records until `batch` holds `records_max`, or `bytes_max` of them.
-    pub(super) fn pull(&mut self, batch: &mut RecordBatch, records_max: usize, bytes_max: usize) -> Result<(), Unreadable> {
+    pub(super) fn pull(
+        &mut self,
+        batch: &mut RecordBatch,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), Unreadable> {
         while let Some(Chunk { bytes, transactions }) = self.chunks.front_mut() {
             let Some((head, size)) = Batch::first(bytes)? else {
                 self.chunks.pop_front();

@@ -229,9 +229,7 @@ impl WireReader {
 
     fn take_answer(&mut self, topic: &str, data: PartitionData, assignments: u64) -> Result<()> {
         let is_meant = |cursor: &&mut Cursor| {
-            cursor.since <= assignments
-                && cursor.number == data.partition_index
-                && *cursor.partition.topic == *topic
+            cursor.since <= assignments && cursor.number == data.partition_index && *cursor.partition.topic == *topic
         };
         let Some(cursor) = self.cursors.iter_mut().find(is_meant) else { return Ok(()) };
         let number = data.partition_index;

@@ -64,7 +64,8 @@ impl<'a> Batch<'a> {
         }
         let mut fields = Fields(bytes);
         let base_offset = i64::from_be_bytes(fields.array()?);
-        let length = usize::try_from(i32::from_be_bytes(fields.array()?)).map_err(|_| Unreadable("a negative length"))?;
+        let length =
+            usize::try_from(i32::from_be_bytes(fields.array()?)).map_err(|_| Unreadable("a negative length"))?;
         let size = length + UNCOUNTED_BYTES;
         let _leader_epoch: [u8; 4] = fields.array()?;
         let [magic] = fields.array()?;
