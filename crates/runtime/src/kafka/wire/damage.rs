@@ -176,7 +176,8 @@ fn write(
     let answer = cluster.call_in(leader, &request, UNANNOUNCED_PRODUCE)?;
     for written in answer.responses.iter().flat_map(|topic| &topic.partition_responses) {
         // The broker has not heard yet that its guard is off.
-        if error_of(written.error_code) == Some(RDKafkaErrorCode::InvalidTransactionalState) {
+        let of_the_guard = [RDKafkaErrorCode::InvalidTransactionalState, RDKafkaErrorCode::InvalidProducerEpoch];
+        if error_of(written.error_code).is_some_and(|code| of_the_guard.contains(&code)) {
             return Err(cluster.until().passing("the broker still verifies"));
         }
         cluster.check(written.error_code, &about)?;
