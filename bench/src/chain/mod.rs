@@ -1,6 +1,7 @@
 //! The benchmark chain: one job, the same bytes in and the same results out, for every engine; exactly once, and checked.
 //! What the job is, topic by topic and step by step, is in `bench/README.md`.
 
+mod copy;
 mod engine;
 mod job;
 mod load;
@@ -26,6 +27,8 @@ enum Command {
     Load(load::LoadOptions),
     /// Works until the input is drained, and prints the result: this engine
     Run(engine::EngineOptions),
+    /// Copies the payments without doing the job: how fast the client library and the broker are
+    Copy(copy::CopyOptions),
     /// Computes what an engine should have written, and says where it has written something else
     Verify(verify::VerifyOptions),
 }
@@ -35,6 +38,7 @@ pub(crate) fn run(options: &ChainOptions) -> Result<()> {
         Command::Topics(options) => topics::run(options),
         Command::Load(options) => load::run(options),
         Command::Run(options) => engine::run(options),
+        Command::Copy(options) => copy::run(options),
         Command::Verify(options) => verify::run(options),
     }
 }

@@ -34,7 +34,8 @@ pub(crate) struct Place {
 pub(crate) struct TopicsOptions {
     #[command(flatten)]
     place: Place,
-    /// Deletes every topic of the prefix, those that the engine made for itself among them
+    /// Deletes every topic of the prefix, those that the engine made for itself among them. Its groups' positions stay:
+    /// the next run needs another prefix
     #[arg(long)]
     delete: bool,
 }
@@ -64,6 +65,15 @@ impl Place {
 
     pub(crate) fn balances(&self) -> String {
         format!("{}.balances", self.prefix)
+    }
+
+    /// What the plain copy writes.
+    pub(crate) fn copy(&self) -> String {
+        format!("{}.copy", self.prefix)
+    }
+
+    pub(crate) fn create_copy(&self, broker: &dyn Broker) -> Result<()> {
+        create(broker, &self.copy(), "delete", &[])
     }
 
     /// Creates what an engine writes.
