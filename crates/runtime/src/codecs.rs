@@ -1,4 +1,5 @@
-//! Values in the Confluent wire format: a zero byte, the schema id in four bytes, the Avro datum.
+//! Values as they lie in topics: in the Confluent wire format, which is a zero byte, the schema id in four bytes and the
+//! Avro datum; or bare, where the kind's codec says so, and then the registry is never asked.
 //!
 //! Each worker has its own, so that the hot path takes no lock.
 
@@ -6,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidemill_core::context::{Schemas, UnknownSchema};
-use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind};
+use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind, Framing};
 
 use crate::registry::{RegistryError, SchemaRegistry};
 
@@ -15,10 +16,18 @@ const MAGIC: u8 = 0;
 pub struct Codecs {
     registry: Arc<dyn SchemaRegistry>,
     codecs: &'static [EventCodec],
-    /// Schema id of each topic that is written.
-    ids: HashMap<Arc<str>, u32>,
+    /// What stands before the encoding in each topic that is written.
+    headers: HashMap<Arc<str>, Header>,
+    /// The one decoder of each bare kind.
+    bare: Vec<(EventKind, Known)>,
     /// What the registry said about an id, for a kind: it never changes its mind.
     decoders: HashMap<(&'static str, u32), Known>,
+}
+
+#[derive(Clone, Copy)]
+enum Header {
+    SchemaId(u32),
+    None,
 }
 
 /// What became of the question for a decoder.
@@ -36,18 +45,26 @@ pub enum ValueError {
 
 impl std::fmt::Debug for Codecs {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Codecs({} topics, {} schemas)", self.ids.len(), self.decoders.len())
+        write!(out, "Codecs({} topics, {} schemas)", self.headers.len(), self.decoders.len())
     }
 }
 
 impl Codecs {
     pub fn new(registry: Arc<dyn SchemaRegistry>, codecs: &'static [EventCodec]) -> Self {
-        Self { registry, codecs, ids: HashMap::new(), decoders: HashMap::new() }
+        let bare = codecs.iter().filter(|codec| codec.framing == Framing::Bare);
+        let decoder = |codec: &EventCodec| (codec.decoder)(codec.schema).map_err(|_| UnknownSchema::NotUsable);
+        let bare = bare.map(|codec| (codec.kind, decoder(codec))).collect();
+        Self { registry, codecs, headers: HashMap::new(), bare, decoders: HashMap::new() }
     }
 
     /// Learns the registered id of the latest schema of `kind` for `topic`, which must be the schema this program writes.
+    /// A bare kind has none.
     pub fn prepare(&mut self, topic: &Arc<str>, kind: EventKind) -> Result<(), RegistryError> {
         let Some(codec) = self.codec(kind) else { return Ok(()) };
+        if codec.framing == Framing::Bare {
+            self.headers.insert(Arc::clone(topic), Header::None);
+            return Ok(());
+        }
         let subject = subject_of(topic);
         let missing =
             |message: &str| RegistryError::Refused(format!("subject {subject} {message}; run `tidemill apply`"));
@@ -55,19 +72,28 @@ impl Codecs {
         if !is_same_schema(&registered, codec.schema) {
             return Err(missing("has another schema than this program writes"));
         }
-        self.ids.insert(Arc::clone(topic), id);
+        self.headers.insert(Arc::clone(topic), Header::SchemaId(id));
         Ok(())
     }
 
     /// Appends the framed value of `event` as it lies in `topic`.
     pub fn encode(&self, topic: &str, event: &dyn Event, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let id = self.ids.get(topic).ok_or_else(|| DecodeError::new(format!("no schema id is known for {topic}")))?;
-        out.push(MAGIC);
-        out.extend_from_slice(&id.to_be_bytes());
+        match self.headers.get(topic) {
+            Some(Header::SchemaId(id)) => {
+                out.push(MAGIC);
+                out.extend_from_slice(&id.to_be_bytes());
+            }
+            Some(Header::None) => {}
+            None => return Err(DecodeError::new(format!("no schema id is known for {topic}"))),
+        }
         event.encode(out)
     }
 
     pub fn decode(&mut self, kind: EventKind, value: &[u8]) -> Result<AnyEvent, ValueError> {
+        if let Some((_, decoder)) = self.bare.iter().find(|(bare, _)| *bare == kind) {
+            let decoder = decoder.as_ref().map_err(|_| ValueError::UnknownSchema)?;
+            return decoder.decode(value).map_err(ValueError::Unreadable);
+        }
         let Some((id, datum)) = schema_id(value) else {
             let message = "the value does not start with a zero byte and a schema id";
             return Err(ValueError::Unreadable(DecodeError::new(message)));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidemill_core::processor::{Answer, MovesMoney, Signature};
 use tidemill_core::{
-    AnyEvent, Class, CodeSpec, Context, DecodeError, Event, EventCodec, EventDecoder, EventKind, EventTime, Flow,
+    AnyEvent, Class, CodeSpec, Context, DecodeError, Event, EventCodec, EventDecoder, EventKind, EventTime, Flow, Framing,
     KeySpace, Outcome, PortSpec, Processor, ProcessorSpec, RawEvent, Reject, Settings, StateError, StateValue, Store,
     StoreSpec,
 };
@@ -160,7 +160,15 @@ impl EventDecoder for InstructionDecoder {
 }
 
 const fn codec(kind: EventKind, decoder: fn(&str) -> Result<Box<dyn EventDecoder>, DecodeError>) -> EventCodec {
-    EventCodec { kind, schema: SCHEMA, version: 1, compatibility: "NONE", summary: "Of the simulation.", decoder }
+    EventCodec {
+        kind,
+        framing: Framing::Confluent,
+        schema: SCHEMA,
+        version: 1,
+        compatibility: "NONE",
+        summary: "Of the simulation.",
+        decoder,
+    }
 }
 
 pub(crate) static CODECS: [EventCodec; 3] = [

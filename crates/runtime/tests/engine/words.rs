@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::{
-    AnyEvent, Context, DecodeError, Event, EventCodec, EventKind, EventTime, Flow, KeySpace, Outcome, PortSpec,
-    Processor, ProcessorSpec, RawEvent, Reject, Settings, StateValue, Store, StoreSpec,
+    AnyEvent, Context, DecodeError, Event, EventCodec, EventKind, EventTime, Flow, Framing, KeySpace, Outcome,
+    PortSpec, Processor, ProcessorSpec, RawEvent, Reject, Settings, StateValue, Store, StoreSpec,
 };
 use tidemill_runtime::broker::{Broker, Isolation, NewTopic, Outgoing, ProducerOptions, RecordBatch, TopicPartition};
 use tidemill_runtime::clock::SystemClock;
@@ -108,6 +108,7 @@ static COUNT_WORD: ProcessorSpec = ProcessorSpec {
 
 static CODECS: [EventCodec; 1] = [EventCodec {
     kind: Counted::KIND,
+    framing: Framing::Confluent,
     schema: "\"bytes\"",
     version: 1,
     compatibility: "NONE",
