@@ -89,6 +89,12 @@ pub static CONDITIONS: &[Condition] = &[
                  lists it, end it with `tidemill txn abort`: its work is done again.",
     },
     Condition {
+        code: "standbys_unavailable",
+        summary: "The unit is to have standbys, and the broker does not say who owns which task.",
+        remedy: "Work goes on without standbys: a take-over restores what is not on the disk. The message says what the \
+                 broker refuses; a cluster that does not speak `PLAINTEXT` always does. Set `standbys = 0` to be rid of it.",
+    },
+    Condition {
         code: "state_log_lost",
         summary: "The state log of a task is empty although the group says that the task has worked.",
         remedy: "The topic was emptied or made anew. Restore it. To begin anew on purpose, with everything processed a \
@@ -137,6 +143,12 @@ pub static CONDITIONS: &[Condition] = &[
                   slot writes nothing, because that would commit or abort this data, too.",
         remedy: "Read the partitions that the log names with a `read_uncommitted` reader if you must know what is at stake, \
                  and end it with `tidemill txn abort`. The slot goes on by itself within seconds.",
+    },
+    Condition {
+        code: "waiting_for_transaction",
+        summary: "A task is about to start and waits for a transaction of somebody else that is open on its state log.",
+        remedy: "The message names the producer. One that is alive ends it within seconds, one that is dead at its time-out. \
+                 After 15 s `stable_offset_stuck` is reported, with what to do.",
     },
 ];
 

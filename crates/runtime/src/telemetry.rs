@@ -29,9 +29,18 @@ pub struct Telemetry {
     /// 1 for the phase that a task is in.
     pub task_phase: IntGaugeVec,
     pub restore_offsets_left: IntGaugeVec,
+    /// Records of state logs that starts had to apply: little, where a store or a standby was there.
+    pub restored_records: IntCounter,
+    /// The same by standbys, which nobody waits for.
+    pub standby_records: IntCounter,
+    pub standby_lag_offsets: IntGaugeVec,
     pub txn_open_age_ms: IntGaugeVec,
     pub stores_rebuilt: IntCounterVec,
     pub consumer_lag_records: IntGaugeVec,
+    /// What is written and cannot be read yet, because a transaction before it is open.
+    pub unstable_offsets: IntGaugeVec,
+    /// When a worker or sink last failed, in seconds since 1970; 0 if it never has.
+    pub last_failure_seconds: IntGaugeVec,
     pub sink_records: IntCounterVec,
     pub sink_retries: IntCounterVec,
     pub sink_lag_offsets: IntGaugeVec,
@@ -83,6 +92,15 @@ impl Telemetry {
                 "Offsets of the state log that a restore has still to apply.",
                 &["slot", "task"],
             )?,
+            restored_records: make
+                .counter("restored_records_total", "Records of state logs that starts of tasks had to apply.")?,
+            standby_records: make
+                .counter("standby_records_total", "Records of state logs that standbys have applied.")?,
+            standby_lag_offsets: make.gauges(
+                "standby_lag_offsets",
+                "Offsets of the state log that a standby has still to apply.",
+                &["standby", "task"],
+            )?,
             txn_open_age_ms: make.gauges("txn_open_age_ms", "Age of the open transaction; 0 for none.", &["slot"])?,
             stores_rebuilt: make.counters(
                 "stores_rebuilt_total",
@@ -93,6 +111,16 @@ impl Telemetry {
                 "consumer_lag_records",
                 "Records not yet processed.",
                 &["topic", "partition"],
+            )?,
+            unstable_offsets: make.gauges(
+                "unstable_offsets",
+                "Offsets behind the first transaction that is still open.",
+                &["topic", "partition"],
+            )?,
+            last_failure_seconds: make.gauges(
+                "last_failure_timestamp_seconds",
+                "When a worker or sink last failed; 0 for never.",
+                &["slot"],
             )?,
             sink_records: make.counters("sink_records_total", "Records written by a sink.", &["sink"])?,
             sink_retries: make.counters("sink_retries_total", "Batches that a sink had to try again.", &["sink"])?,

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use tidemill_runtime::broker::{
     Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberOptions, NewTopic, Producer, ProducerOptions,
-    Reader, Result, TopicInfo, TopicPartition, Watermarks,
+    Reader, Result, Roster, TopicInfo, TopicPartition, Watermarks,
 };
 use tidemill_runtime::clock::Clock;
 
@@ -140,6 +140,10 @@ impl Broker for ModelKafka {
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
         let committed = self.shared.until(INQUIRY_DEADLINE, |core| core.committed(group, partitions));
         committed.map_err(|refusal| about("ask for committed positions", refusal, group))
+    }
+
+    fn roster(&self, group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
+        Ok(self.shared.lock().groups().get(group).and_then(group::Group::roster))
     }
 
     fn describe(&self) -> String {

@@ -344,7 +344,7 @@ pub(crate) fn topology() -> Topology {
         state_dir: PathBuf::from("nowhere"),
         memory_mib_max: 64,
         http_address: "127.0.0.1:0".to_owned(),
-        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, commit, stages }],
+        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, standbys: 0, commit, stages }],
         topics: topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect(),
         sinks: Vec::new(),
     }

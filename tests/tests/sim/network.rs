@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidemill_runtime::broker::{
     Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, MemberOptions, NewTopic, Producer,
-    ProducerOptions, Reader, RecordBatch, Result, TopicInfo, TopicPartition, Watermarks,
+    ProducerOptions, Reader, RecordBatch, Result, Roster, TopicInfo, TopicPartition, Watermarks,
 };
 
 use crate::faults::Fault;
@@ -166,6 +166,10 @@ impl Broker for SimBroker {
             }
         }
         Ok(committed)
+    }
+
+    fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.process.call("roster", CALL * 4, || self.broker.roster(group, tasks_topic))
     }
 
     fn describe(&self) -> String {

@@ -29,7 +29,7 @@ fn pipeline() -> Pipeline {
 }
 
 /// Who committed last, by task, as the state logs say: read on as they grow.
-struct Owners<'a> {
+pub(crate) struct Owners<'a> {
     pipeline: &'a Pipeline,
     reader: Box<dyn Reader>,
     batch: RecordBatch,
@@ -37,7 +37,7 @@ struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    fn of(pipeline: &'a Pipeline, broker: &dyn Broker) -> Self {
+    pub(crate) fn of(pipeline: &'a Pipeline, broker: &dyn Broker) -> Self {
         let mut reader = broker.reader(Isolation::ReadCommitted).expect("a reader opens");
         for task in 0..TASKS {
             let log = TopicPartition::new(format!("{}.main.state", pipeline.name), task);
@@ -48,7 +48,7 @@ impl<'a> Owners<'a> {
     }
 
     /// Waits until each of the instances owns as many tasks as stand beside it.
-    fn wait_for(&mut self, wanted: &[(&str, usize)]) {
+    pub(crate) fn wait_for(&mut self, wanted: &[(&str, usize)]) {
         let started_at = Instant::now();
         loop {
             let count = |instance: &str| {

@@ -1,5 +1,5 @@
 //! The few requests that librdkafka does not offer, spoken over plain TCP with the messages of `kafka-protocol`: leaving
-//! a group by name, and looking at open transactions and ending them.
+//! a group by name, asking who is in one, and looking at open transactions and ending them.
 //!
 //! - Synchronous; every operation has a deadline, and connections live no longer than it does.
 //! - Codes of the broker fall in the same closed table as those of librdkafka.
@@ -11,6 +11,7 @@ mod connection;
 #[cfg(feature = "conformance")]
 pub mod damage;
 mod requests;
+mod roster;
 mod settle;
 mod transactions;
 
@@ -23,7 +24,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use self::cluster::{Cluster, error_of};
 use self::connection::Until;
-use crate::broker::{BrokerError, BrokerErrorKind, Decision, LeftOpen, OpenTransaction, Result, TopicPartition};
+use crate::broker::{BrokerError, BrokerErrorKind, Decision, LeftOpen, OpenTransaction, Result, Roster, TopicPartition};
 use crate::kafka::settings::Settings;
 
 const DEFAULT_PORT: u16 = 9092;
@@ -89,6 +90,12 @@ impl Wire {
                 }
             }
             Ok(())
+        })
+    }
+
+    pub(super) fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.run(Until::within("ask who is in the group", LOOK_DEADLINE), |cluster| {
+            roster::roster(cluster, group, tasks_topic)
         })
     }
 
