@@ -23,16 +23,16 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Run the version that wrote it. No other task is held up, and nothing is processed without a checkpoint.",
     },
     Condition {
-        code: "group_offsets_disagree",
-        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
-        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
-                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
-    },
-    Condition {
         code: "group_not_left",
         summary: "A worker that stops for good could not take its slot out of the group.",
         remedy: "Nothing has to be done: others get its tasks when the session has run out. If it repeats, the message says \
                  what the broker refuses; a cluster that does not speak `PLAINTEXT` always does.",
+    },
+    Condition {
+        code: "group_offsets_disagree",
+        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
+        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
+                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
     },
     Condition {
         code: "journal_tail_cut",
@@ -128,9 +128,19 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Nothing has to be done: the next owner ends what was left open.",
     },
     Condition {
+        code: "thread_not_started",
+        summary: "The operating system gave no thread for the start of a task.",
+        remedy: "The worker fails and tries again. Raise the limit of threads or processes of this user, or free memory.",
+    },
+    Condition {
         code: "transaction_aborted",
         summary: "A transaction was aborted; its work is done again.",
         remedy: "Nothing has to be done once. If it repeats, the message says what the broker refuses.",
+    },
+    Condition {
+        code: "transaction_aborted_by_hand",
+        summary: "An operator aborted a transaction with `tidemill txn abort`; the log names it and the reason.",
+        remedy: "Nothing has to be done: work of this pipeline that was in it is done again.",
     },
     Condition {
         code: "transaction_finished",

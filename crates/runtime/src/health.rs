@@ -175,6 +175,10 @@ impl WorkerHealth {
         lock(&self.tasks).get(&number).cloned()
     }
 
+    pub fn tasks(&self) -> Vec<Arc<TaskHealth>> {
+        lock(&self.tasks).values().cloned().collect()
+    }
+
     pub fn remove_task(&self, number: u32) {
         lock(&self.tasks).remove(&number);
     }

@@ -128,6 +128,10 @@ impl SinkWorker {
         let Some(event) = member.poll(Duration::ZERO)? else { return Ok(()) };
         match &event {
             MemberEvent::Assigned(tasks) => {
+                let now_ms = self.shared.clock.unix_ms();
+                for task in tasks {
+                    self.health.add_task(*task, now_ms);
+                }
                 for task in tasks {
                     self.claim(*task, stop)?;
                 }
@@ -146,11 +150,10 @@ impl SinkWorker {
 
     /// Fences whoever wrote for the task before, and reads on where the read model stands.
     fn claim(&mut self, task: u32, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
-        self.health.add_task(task, self.shared.clock.unix_ms());
         let positions = loop {
             match self.sink.claim(task, &self.slot) {
                 Ok(positions) => break positions,
-                Err(SinkError::Unavailable(message)) => self.wait_for_sink(task, message, stop)?,
+                Err(SinkError::Unavailable(message)) => self.wait_for_sink(message, stop)?,
                 Err(error) => return Err(self.sink_error(error)),
             }
         };
@@ -175,7 +178,7 @@ impl SinkWorker {
             of_task.insert(topic, position);
         }
         self.tasks.insert(task, of_task);
-        self.answered(task);
+        self.answered();
         Ok(())
     }
 
@@ -232,13 +235,13 @@ impl SinkWorker {
                 let sink_batch = SinkBatch { task, records, next: next.values().cloned().collect() };
                 match self.sink.write(&sink_batch) {
                     Ok(()) => {
-                        self.answered(task);
+                        self.answered();
                         let name = [self.plan.name.as_str()];
                         self.shared.telemetry.sink_records.with_label_values(&name).inc_by(indices.len() as u64);
                         return Ok(());
                     }
                     Err(SinkError::Unavailable(message)) => {
-                        self.wait_for_sink(task, message, stop)?;
+                        self.wait_for_sink(message, stop)?;
                         continue;
                     }
                     Err(SinkError::Refused { index, code, message }) => refused = Some((index, code, message)),
@@ -341,11 +344,11 @@ impl SinkWorker {
 
     /// In place, so that what has gone to the dead letters meanwhile does not go there again. Waiting is no standstill:
     /// the process stays alive, and can be stopped, which is the error.
-    fn wait_for_sink(&mut self, task: u32, message: String, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
+    fn wait_for_sink(&mut self, message: String, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
         let Shared { clock, telemetry, .. } = self.shared.as_ref();
-        tracing::warn!(code = SINK_UNAVAILABLE, sink = self.plan.name, message, "trying again");
+        tracing::warn!(code = SINK_UNAVAILABLE, sink = self.plan.name, error = message, "trying again");
         self.health.failed(clock.unix_ms(), message.clone(), 1);
-        if let Some(health) = self.health.task(task) {
+        for health in self.health.tasks() {
             health.enter_because(Phase::Paused, clock.unix_ms(), SINK_UNAVAILABLE, message.as_str());
         }
         telemetry.sink_retries.with_label_values(&[&self.plan.name]).inc();
@@ -361,10 +364,10 @@ impl SinkWorker {
         Ok(())
     }
 
-    /// The database has done what was asked for the task.
-    fn answered(&mut self, task: u32) {
+    /// The database has done what was asked of it.
+    fn answered(&mut self) {
         self.retry_wait = RETRY_WAIT_MIN;
-        if let Some(health) = self.health.task(task) {
+        for health in self.tasks.keys().filter_map(|task| self.health.task(*task)) {
             health.enter(Phase::Running, self.shared.clock.unix_ms());
         }
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tidemill_topology::plan::Unit;
 
 use crate::health::{Health, WorkerHealth};
-use crate::standby::Standby;
 use crate::sink_worker::{SinkWorker, SinkWorkerError};
+use crate::standby::Standby;
 use crate::worker::{OnStop, Shared, Worker, WorkerError};
 
 /// What to run here.

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,6 +19,9 @@ use tidemill_core::{
 use tidemill_runtime::registry::{RegistryError, SchemaRegistry};
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
+
+use crate::faults::Fault;
+use crate::scheduler::Sim;
 
 pub(crate) const TASKS: u32 = 4;
 pub(crate) const REQUESTS: &str = "requests";
@@ -351,7 +355,7 @@ pub(crate) fn topology() -> Topology {
 }
 
 /// A registry that knows one schema.
-pub(crate) struct OneSchema;
+pub(crate) struct OneSchema(pub(crate) Arc<Sim>);
 
 impl SchemaRegistry for OneSchema {
     fn register(&self, _subject: &str, _schema: &str) -> Result<u32, RegistryError> {
@@ -359,6 +363,10 @@ impl SchemaRegistry for OneSchema {
     }
 
     fn schema(&self, _id: u32) -> Result<String, RegistryError> {
+        if self.0.strikes(Fault::RegistryAway, 1) {
+            self.0.note("registry", || "away".to_owned());
+            return Err(RegistryError::Unavailable("nobody answers".to_owned()));
+        }
         Ok(SCHEMA.to_owned())
     }
 

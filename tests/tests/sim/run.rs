@@ -165,7 +165,7 @@ impl Run {
             sim: Arc::clone(sim),
             topology,
             broker,
-            registry: Arc::new(ledger::OneSchema),
+            registry: Arc::new(ledger::OneSchema(Arc::clone(sim))),
             telemetry: TELEMETRY.get_or_init(telemetry).clone(),
             graveyard: Arc::new(Graveyard::default()),
         };

@@ -22,6 +22,8 @@ use crate::session::{Access, Session};
 const SAMPLE: Duration = Duration::from_secs(1);
 /// A transaction of our own that is open for longer than any commit interval that is comfortable.
 const LONG_TRANSACTION_MS: i64 = 2_000;
+/// A failure that is no older may be why a worker has no task.
+const RECENT_FAILURE_MS: i64 = 30_000;
 
 #[derive(Serialize)]
 struct StatusView {
@@ -181,7 +183,9 @@ fn print(view: &StatusView) -> Result<(), Failure> {
     }
     match &view.process {
         Some(process) => print_process(process),
-        None => output::line("\nno process answers at `pipeline.http_address`, so what the workers do is not known here"),
+        None => {
+            output::line("\nno process answers at `pipeline.http_address`, so what the workers do is not known here")
+        }
     }
 }
 
@@ -207,10 +211,11 @@ fn print_process(process: &ProcessView) -> Result<(), Failure> {
 /// One row per task. One that has none has a row as well, or nobody would see it.
 fn rows_of(worker: &WorkerView) -> Vec<Vec<String>> {
     if worker.tasks.is_empty() {
-        let why = match (&worker.last_error, worker.is_prepared) {
-            (Some(error), false) => format!("it is not ready: {}", error.message),
+        let recent = worker.last_error.as_ref().filter(|error| worker.stepped_at_ms - error.at_ms < RECENT_FAILURE_MS);
+        let why = match (recent, worker.is_prepared) {
+            (Some(error), _) => format!("it begins again after a failure: {}", error.message),
             (None, false) => "it is not ready yet".to_owned(),
-            (_, true) => "it has been given no task".to_owned(),
+            (None, true) => "its group has given it no task".to_owned(),
         };
         return vec![vec![worker.slot.clone(), "-".to_owned(), "nothing".to_owned(), String::new(), why]];
     }

@@ -13,7 +13,7 @@ use crate::kafka::{DEADLINE, Pipeline, TICK};
 const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// Where nobody listens.
-pub(crate) const NO_DATABASE: &str = "--set sink.postgres.url=postgres://nobody@127.0.0.1:1/none";
+pub(crate) const NO_DATABASE: &str = "--set sink.postgres.settings.url=postgres://nobody@127.0.0.1:1/none";
 
 fn readyz(address: &str) -> Value {
     serde_json::from_str(&get(address, "/readyz")).unwrap_or_default()

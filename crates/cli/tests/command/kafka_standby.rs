@@ -23,9 +23,8 @@ fn followed(address: &str) -> usize {
     let view: Value = serde_json::from_str(&get(address, "/readyz")).unwrap_or_default();
     let standbys = view["standbys"].as_array().into_iter().flatten();
     let tasks = standbys.flat_map(|standby| standby["tasks"].as_array().into_iter().flatten());
-    let has_all = |task: &&Value| {
-        task["phase"] == json!("following") && task["restore"]["next_offset"] == task["restore"]["end"]
-    };
+    let has_all =
+        |task: &&Value| task["phase"] == json!("following") && task["restore"]["next_offset"] == task["restore"]["end"];
     tasks.filter(has_all).count()
 }
 
@@ -63,7 +62,10 @@ fn a_take_over_with_a_standby_does_not_restore_from_zero() {
             owners.wait_for(&[("b", TASKS as usize)]);
             took.push(killed_at.elapsed());
             let restored = metric(&address, "tidemill_restored_records_total") - before;
-            println!("{:?} from the kill to the first commit; {restored} records of {everything} restored", took.last());
+            println!(
+                "{:?} from the kill to the first commit; {restored} records of {everything} restored",
+                took.last()
+            );
             assert!(restored < everything / 20, "{restored} of {everything} records were restored");
         }
         load.join().expect("the load was sent").text();

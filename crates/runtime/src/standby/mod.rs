@@ -275,7 +275,7 @@ impl Standby {
         let (now, now_ms) = (self.shared.clock.now(), self.shared.clock.unix_ms());
         self.let_go(number);
         self.shelf.forget(&self.shared.store_directory(&self.unit, number));
-        tracing::warn!(code, task = number, standby = self.instance, message, "a standby rests for a while");
+        tracing::warn!(code, task = number, standby = self.instance, error = message, "a standby rests for a while");
         self.resting.insert(number, now + REST);
         self.health.add_task(number, now_ms).enter_because(Phase::Waiting, now_ms, code, message);
     }

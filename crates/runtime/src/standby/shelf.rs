@@ -117,3 +117,90 @@ impl StoreFactory for Shelf {
         self.stores.discard(directory)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::memory::MemoryStores;
+
+    const TASK: &str = "main/0";
+
+    /// Counts how often a store was opened.
+    #[derive(Default)]
+    struct Counted {
+        stores: MemoryStores,
+        opened: AtomicU32,
+    }
+
+    impl StoreFactory for Counted {
+        fn open(&self, directory: &Path, identity: &str) -> Result<Box<dyn TaskStore>, StoreError> {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            self.stores.open(directory, identity)
+        }
+
+        fn discard(&self, directory: &Path) -> Result<(), StoreError> {
+            self.stores.discard(directory)
+        }
+    }
+
+    fn shelf() -> (Arc<Shelf>, Arc<Counted>) {
+        let counted = Arc::new(Counted::default());
+        (Arc::new(Shelf::new(counted.clone(), Arc::new(SystemClock::default()))), counted)
+    }
+
+    fn open(shelf: &Shelf) -> Box<dyn TaskStore> {
+        shelf.open(Path::new(TASK), "test").expect("a store")
+    }
+
+    /// Lets a worker open the store while the standby has it in its hands, and what the standby does then.
+    fn contend(act: impl FnOnce(&Shelf, Box<dyn TaskStore>)) -> u32 {
+        let (shelf, counted) = shelf();
+        let wanted = shelf.reserve(Path::new(TASK));
+        let mut in_hand = shelf.stores().open(Path::new(TASK), "test").expect("a store");
+        let worker = std::thread::spawn({
+            let shelf = Arc::clone(&shelf);
+            move || open(&shelf).next_offset()
+        });
+        while !wanted.load(Ordering::Relaxed) {
+            std::thread::sleep(WAIT);
+        }
+        assert!(!worker.is_finished(), "the standby still has it");
+        in_hand.apply(&mut std::iter::empty(), 7).expect("it takes changes");
+        act(&shelf, in_hand);
+        assert_eq!(worker.join().expect("the worker opens it"), 7, "what was applied is there");
+        assert!(shelf.take(Path::new(TASK)).is_none(), "the standby does not see it again");
+        counted.opened.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_worker_is_handed_the_store_that_a_standby_has_open() {
+        let (shelf, counted) = shelf();
+        shelf.reserve(Path::new(TASK));
+        shelf.put(Path::new(TASK), shelf.stores().open(Path::new(TASK), "test").expect("a store"));
+        let store = shelf.take(Path::new(TASK)).expect("nobody wants it");
+        shelf.put(Path::new(TASK), store);
+        drop(open(&shelf));
+        assert_eq!(counted.opened.load(Ordering::Relaxed), 1);
+        assert!(shelf.take(Path::new(TASK)).is_none(), "the standby does not see it again");
+        drop(open(&shelf));
+        assert_eq!(counted.opened.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_worker_waits_for_one_batch_and_no_longer() {
+        assert_eq!(contend(|shelf, store| shelf.put(Path::new(TASK), store)), 1, "handed over");
+        let close = |shelf: &Shelf, store| {
+            drop(store);
+            shelf.forget(Path::new(TASK));
+        };
+        assert_eq!(contend(close), 2, "opened anew");
+        let die = |shelf: &Shelf, store| {
+            drop(store);
+            shelf.forget_all();
+        };
+        assert_eq!(contend(die), 2, "opened anew");
+    }
+}

@@ -208,7 +208,13 @@ impl LocalCopy {
     /// Drops the store and begins an empty one.
     pub(crate) fn rebuild(&self, cause: &'static str, message: &str) -> Result<Box<dyn TaskStore>, StartError> {
         let task = self.state_log.partition;
-        tracing::warn!(code = "store_rebuilt", task, cause, message, "the local store is rebuilt from the state log");
+        tracing::warn!(
+            code = "store_rebuilt",
+            task,
+            cause,
+            reason = message,
+            "the local store is rebuilt from the state log"
+        );
         self.telemetry.stores_rebuilt.with_label_values(&[cause]).inc();
         self.stores.discard(&self.directory)?;
         Ok(self.stores.open(&self.directory, &self.identity)?)
@@ -341,8 +347,10 @@ impl StartTask {
         };
         let names = open.iter().map(name).collect::<Vec<_>>().join(", ");
         let whose = if names.is_empty() { "the broker does not say whose".to_owned() } else { format!("of {names}") };
-        let message =
-            format!("{}-{} cannot be read to its end {end} while a transaction is open: {whose}", state_log.topic, state_log.partition);
+        let message = format!(
+            "{}-{} cannot be read to its end {end} while a transaction is open: {whose}",
+            state_log.topic, state_log.partition
+        );
         health.enter_because(Phase::WaitingForTransaction, clock.unix_ms(), WAITING_FOR_TRANSACTION, message);
     }
 

@@ -259,7 +259,11 @@ impl Worker {
         self.batch = batch;
         match result {
             Err(WorkerError::RegistryUnavailable(message)) => {
-                tracing::warn!(code = "registry_unavailable", message, "paused until the schema registry answers");
+                tracing::warn!(
+                    code = "registry_unavailable",
+                    error = message,
+                    "paused until the schema registry answers"
+                );
                 self.tell_paused("registry_unavailable", &message);
                 self.shared.telemetry.registry_retries.inc();
                 self.paused_until = Some(self.shared.clock.now() + REGISTRY_RETRY);

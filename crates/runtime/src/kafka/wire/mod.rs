@@ -24,7 +24,9 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use self::cluster::{Cluster, error_of};
 use self::connection::Until;
-use crate::broker::{BrokerError, BrokerErrorKind, Decision, LeftOpen, OpenTransaction, Result, Roster, TopicPartition};
+use crate::broker::{
+    BrokerError, BrokerErrorKind, Decision, LeftOpen, OpenTransaction, Result, Roster, TopicPartition,
+};
 use crate::kafka::settings::Settings;
 
 const DEFAULT_PORT: u16 = 9092;
