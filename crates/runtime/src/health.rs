@@ -309,11 +309,11 @@ impl Health {
     pub fn export(&self, telemetry: &Telemetry, now_ms: i64) {
         telemetry.task_phase.reset();
         telemetry.restore_offsets_left.reset();
-        telemetry.standby_lag_offsets.reset();
+        telemetry.standby.lag_offsets.reset();
         for (name, health) in &self.standbys {
             for task in health.view(name, now_ms).tasks {
                 let left = task.restore.map_or(0, |RestoreView { restore, .. }| restore.left());
-                telemetry.standby_lag_offsets.with_label_values(&[name, &task.task.to_string()]).set(gauge(left));
+                telemetry.standby.lag_offsets.with_label_values(&[name, &task.task.to_string()]).set(gauge(left));
             }
         }
         for (slot, health) in self.workers.iter().chain(&self.sinks) {
@@ -322,7 +322,7 @@ impl Health {
             telemetry.tasks_owned.with_label_values(&[slot]).set(gauge(view.tasks_owned));
             telemetry.txn_open_age_ms.with_label_values(&[slot]).set(view.transaction_age_ms.unwrap_or(0));
             let failed_at_ms = view.last_error.as_ref().map_or(0, |error| error.at_ms);
-            telemetry.last_failure_seconds.with_label_values(&[slot]).set(failed_at_ms / 1_000);
+            telemetry.standstill.last_failure_seconds.with_label_values(&[slot]).set(failed_at_ms / 1_000);
             for task in &view.tasks {
                 let number = task.task.to_string();
                 telemetry.task_phase.with_label_values(&[slot, &number, task.phase.name()]).set(1);

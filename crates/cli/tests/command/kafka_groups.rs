@@ -14,8 +14,8 @@ use crate::tidemill::Started;
 const ACCOUNTS: &str = "generate accounts --accounts 50";
 /// What an instance that leaves may cost the tasks that it had. The fastest of several counts: the others say how busy the
 /// machine is, and that none of them waited for the session.
-const MOVE_MAX: Duration = Duration::from_secs(2);
-const LEAVES_MAX: usize = 6;
+const MOVE_MAX: Duration = Duration::from_secs(1);
+const LEAVES_MAX: usize = 10;
 const SLOW_MOVE_MAX: Duration = Duration::from_secs(30);
 /// Longer than a restart takes on a busy machine, so that only a rebalance could move a task.
 const LONG_SESSION: &str = "--set unit.main.session_timeout_ms=45000";

@@ -342,7 +342,7 @@ impl Followed {
             return Err(ApplyError::OfNoUse(format!("it followed the log {}, and this is {log_id}", self.log_id)));
         }
         self.log_id = log_id;
-        self.copy.telemetry.standby_records.inc_by(applied.records);
+        self.copy.telemetry.standby.records.inc_by(applied.records);
         self.progress.bytes += applied.bytes;
         self.progress.next_offset = store.next_offset();
         self.progress.end = self.progress.end.max(self.progress.next_offset);

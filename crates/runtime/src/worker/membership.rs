@@ -105,14 +105,20 @@ impl Worker {
             (failures, _) => (START_RETRY_WAIT_MIN * (1 << (failures - 1).min(5))).min(START_RETRY_WAIT_MAX),
         };
         let pipeline = &self.shared.topology.pipeline;
-        let health = self.health.task(number);
+        let now_ms = self.shared.clock.unix_ms();
+        let health = self.health.task(number).unwrap_or_else(|| self.health.add_task(number, now_ms));
+        if delay == REBUILD_REST {
+            let (times, seconds) = (trouble.rebuilds, REBUILD_REST.as_secs());
+            let message = format!("its store was damaged {times} times; it is rebuilt in {seconds} s");
+            health.enter_because(Phase::Waiting, now_ms, "store_rebuilt", message);
+        }
         let abandoned = Arc::new(AtomicBool::new(false));
         let copy = LocalCopy {
             broker: self.shared.broker.clone(),
             stores: self.shared.stores.clone(),
             clock: self.shared.clock.clone(),
             telemetry: self.shared.telemetry.clone(),
-            health: health.unwrap_or_else(|| self.health.add_task(number, self.shared.clock.unix_ms())),
+            health,
             directory: self.shared.store_directory(&self.unit, number),
             identity: self.unit.store_identity(pipeline, number),
             trust: if trouble.is_damaged { Trust::Nothing } else { Trust::Checked },
