@@ -49,8 +49,8 @@ fn heirs<'a>(
     heirs
 }
 
-/// Tasks without an owner go one by one, in their order, to whoever has the fewest: what Kafka's cooperative-sticky
-/// assignor does, and the embedded broker to the same effect.
+/// Tasks without an owner go one by one, from the last to the first, each to whoever has the fewest, and of several to the
+/// first by name: what librdkafka's cooperative-sticky assignor does.
 fn heir<'a>(
     task: u32,
     gone: &BTreeSet<&str>,
@@ -62,7 +62,7 @@ fn heir<'a>(
         counts.extend(of_instance.iter().map(|(slot, tasks)| (*slot, (tasks.len(), *instance))));
     }
     let free: BTreeSet<u32> = free.into_iter().flat_map(|(_, slots)| slots.values().flatten().copied()).collect();
-    for next in free {
+    for next in free.into_iter().rev() {
         let (_, (count, instance)) = counts.iter_mut().min_by_key(|(slot, (count, _))| (*count, **slot))?;
         *count += 1;
         if next == task {
@@ -94,14 +94,16 @@ mod tests {
     #[test]
     fn a_task_has_its_standby_where_it_would_go() {
         // roster, standbys per task, then what a, b and c stand by for
-        let table: [(&str, u32, [&[u32]; 3]); 7] = [
+        let table: [(&str, u32, [&[u32]; 3]); 8] = [
             ("a0=0,1,2,3", 1, [&[], &[], &[]]),
             ("a0=0,1 b0=2,3", 1, [&[2, 3], &[0, 1], &[]]),
             ("a0=0,1 b0=2,3", 0, [&[], &[], &[]]),
             ("a0=0,1 b0=2,3", 5, [&[2, 3], &[0, 1], &[]]),
-            ("a0=0,1 b0=2,3 c0=4,5", 1, [&[2, 4], &[0, 5], &[1, 3]]),
+            ("a0=0,1 b0=2,3 c0=4,5", 1, [&[3, 5], &[1, 4], &[0, 2]]),
             ("a0=0 a1=1 b0=2 b1=3", 1, [&[2, 3], &[0, 1], &[]]),
-            ("a0=0,1,2 b0= c0=3", 1, [&[], &[0, 1, 3], &[2]]),
+            ("a0=0,1,2 b0= c0=3", 1, [&[], &[1, 2, 3], &[0]]),
+            // As it was seen on a broker: task 3 went to b, and task 2 to c.
+            ("a0=2,3 b0=1 c0=0", 1, [&[], &[0, 3], &[1, 2]]),
         ];
         for (text, standbys, expected) in table {
             let found = ["a", "b", "c"].map(|instance| choice(instance, text, standbys));

@@ -337,7 +337,7 @@ impl Followed {
             let next_offset = store.next_offset() + 1;
             store.apply(&mut std::iter::empty(), next_offset).map_err(StartError::from)?;
         }
-        let log_id = Checkpoint::of_store(store).map_err(StartError::from)?.log_id;
+        let log_id = Checkpoint::of_store(store)?.log_id;
         if !self.log_id.is_empty() && self.log_id != log_id {
             return Err(ApplyError::OfNoUse(format!("it followed the log {}, and this is {log_id}", self.log_id)));
         }
