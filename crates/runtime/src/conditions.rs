@@ -23,16 +23,16 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Run the version that wrote it. No other task is held up, and nothing is processed without a checkpoint.",
     },
     Condition {
-        code: "group_offsets_disagree",
-        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
-        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
-                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
-    },
-    Condition {
         code: "group_not_left",
         summary: "A worker that stops for good could not take its slot out of the group.",
         remedy: "Nothing has to be done: others get its tasks when the session has run out. If it repeats, the message says \
                  what the broker refuses; a cluster that does not speak `PLAINTEXT` always does.",
+    },
+    Condition {
+        code: "group_offsets_disagree",
+        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
+        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
+                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
     },
     Condition {
         code: "journal_tail_cut",
@@ -89,6 +89,12 @@ pub static CONDITIONS: &[Condition] = &[
                  lists it, end it with `tidemill txn abort`: its work is done again.",
     },
     Condition {
+        code: "standbys_unavailable",
+        summary: "The unit is to have standbys, and the broker does not say who owns which task.",
+        remedy: "Work goes on without standbys: a take-over restores what is not on the disk. The message says what the \
+                 broker refuses; a cluster that does not speak `PLAINTEXT` always does. Set `standbys = 0` to be rid of it.",
+    },
+    Condition {
         code: "state_log_lost",
         summary: "The state log of a task is empty although the group says that the task has worked.",
         remedy: "The topic was emptied or made anew. Restore it. To begin anew on purpose, with everything processed a \
@@ -122,9 +128,19 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Nothing has to be done: the next owner ends what was left open.",
     },
     Condition {
+        code: "thread_not_started",
+        summary: "The operating system gave no thread for the start of a task.",
+        remedy: "The worker fails and tries again. Raise the limit of threads or processes of this user, or free memory.",
+    },
+    Condition {
         code: "transaction_aborted",
         summary: "A transaction was aborted; its work is done again.",
         remedy: "Nothing has to be done once. If it repeats, the message says what the broker refuses.",
+    },
+    Condition {
+        code: "transaction_aborted_by_hand",
+        summary: "An operator aborted a transaction with `tidemill txn abort`; the log names it and the reason.",
+        remedy: "Nothing has to be done: work of this pipeline that was in it is done again.",
     },
     Condition {
         code: "transaction_finished",
@@ -137,6 +153,12 @@ pub static CONDITIONS: &[Condition] = &[
                   slot writes nothing, because that would commit or abort this data, too.",
         remedy: "Read the partitions that the log names with a `read_uncommitted` reader if you must know what is at stake, \
                  and end it with `tidemill txn abort`. The slot goes on by itself within seconds.",
+    },
+    Condition {
+        code: "waiting_for_transaction",
+        summary: "A task is about to start and waits for a transaction of somebody else that is open on its state log.",
+        remedy: "The message names the producer. One that is alive ends it within seconds, one that is dead at its time-out. \
+                 After 15 s `stable_offset_stuck` is reported, with what to do.",
     },
 ];
 

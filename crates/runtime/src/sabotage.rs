@@ -57,6 +57,9 @@ bugs! {
     UnansweredRelease "unanswered_release" "Does not answer a revocation when the release of the tasks fails.",
     ForgetOwned "forget_owned" "Does not start the tasks it owns when an attempt to take them up again fails.",
     ReadFailureIsReject "read_failure_is_reject" "Takes a store that cannot be read for a fault of the record.",
+    StandbyUncommitted "standby_uncommitted" "Lets a standby apply what is not committed.",
+    StandbyAhead "standby_ahead" "Notes what a standby has applied one record too far.",
+    StandbySkips "standby_skips" "Lets a standby begin one record behind its store's offset.",
     ForgetUndo "forget_undo" "Leaves the state as a rejected record had changed it.",
 }
 

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use tidemill_runtime::broker::{
     Broker, BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, Member, MemberOptions, NewTopic,
-    OpenTransaction, Producer, ProducerOptions, Reader, Result, TopicInfo, TopicPartition, Watermarks,
+    OpenTransaction, Producer, ProducerOptions, Reader, Result, Roster, TopicInfo, TopicPartition, Watermarks,
 };
 use tidemill_runtime::clock::Clock;
 
@@ -164,6 +164,10 @@ impl Broker for ModelKafka {
     fn finish_transactions(&self, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {
         let finished = self.shared.until(INQUIRY_DEADLINE, |core| core.finish(transactions, decision));
         finished.map_err(|refusal| about("finish transactions", refusal, decision.name()))
+    }
+
+    fn roster(&self, group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
+        Ok(self.shared.lock().groups().get(group).and_then(group::Group::roster))
     }
 
     fn describe(&self) -> String {

@@ -273,7 +273,7 @@ impl Producer for ModelProducer {
         self.end(TransactionEnd::Abort, "abort", deadline)
     }
 
-    fn is_doubtful(&self) -> bool {
+    fn is_doubtful(&mut self) -> bool {
         let incarnation = self.shared.lock().incarnation;
         self.told_of.swap(incarnation, Ordering::Relaxed) != incarnation
     }

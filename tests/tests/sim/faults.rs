@@ -75,6 +75,8 @@ faults! {
     FalseFence "false_fence" 60,
     // Kafka only: a commit is carried out and the client library does not hear of it.
     EndAnswerLost "end_answer_lost" 10,
+    // The schema registry does not answer.
+    RegistryAway "registry_away" 3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

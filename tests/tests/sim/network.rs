@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tidemill_runtime::broker::{
     Broker, BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, Member, MemberEvent, MemberOptions,
-    NewTopic, OpenTransaction, Producer, ProducerOptions, Reader, RecordBatch, Result, TopicInfo, TopicPartition,
-    Watermarks,
+    NewTopic, OpenTransaction, Producer, ProducerOptions, Reader, RecordBatch, Result, Roster, TopicInfo,
+    TopicPartition, Watermarks,
 };
 
 use crate::faults::Fault;
@@ -187,6 +187,10 @@ impl Broker for SimBroker {
 
     fn finish_transactions(&self, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {
         self.process.call("finish transactions", CALL, || self.broker.finish_transactions(transactions, decision))
+    }
+
+    fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.process.call("roster", CALL * 4, || self.broker.roster(group, tasks_topic))
     }
 
     fn describe(&self) -> String {

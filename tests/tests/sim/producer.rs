@@ -131,9 +131,9 @@ impl Producer for SimProducer {
         self.end("abort", |inner| inner.abort(deadline))
     }
 
-    fn is_doubtful(&self) -> bool {
+    fn is_doubtful(&mut self) -> bool {
         // While the network has the commit, nobody knows.
-        self.lock().inner.as_ref().is_none_or(|inner| inner.is_doubtful())
+        self.lock().inner.as_mut().is_none_or(|inner| inner.is_doubtful())
     }
 
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {

@@ -146,7 +146,9 @@ impl Run {
     fn new(sim: &Arc<Sim>, broker: Arc<dyn Broker>, kafka: Option<Arc<ModelKafka>>) -> Self {
         static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
         let telemetry = || Telemetry::new("sim", "test", "00000000").expect("metrics have good names");
-        let topology = Arc::new(ledger::topology());
+        let mut topology = ledger::topology();
+        topology.units[0].standbys = sim.below(3) as u32;
+        let topology = Arc::new(topology);
         for topic in topology.topics.values() {
             let new = NewTopic { name: topic.name.clone(), partitions: TASKS, replication: 1, config: BTreeMap::new() };
             broker.create_topic(&new).expect("a new topic");
@@ -163,7 +165,7 @@ impl Run {
             sim: Arc::clone(sim),
             topology,
             broker,
-            registry: Arc::new(ledger::OneSchema),
+            registry: Arc::new(ledger::OneSchema(Arc::clone(sim))),
             telemetry: TELEMETRY.get_or_init(telemetry).clone(),
             graveyard: Arc::new(Graveyard::default()),
         };

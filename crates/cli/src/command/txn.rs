@@ -22,7 +22,7 @@ use crate::session::{Access, Session};
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
-struct View {
+pub(super) struct TransactionView {
     topic: String,
     partition: u32,
     /// `hanging`, or what its coordinator calls it.
@@ -195,10 +195,10 @@ fn partition_named(text: &str) -> Result<TopicPartition, Failure> {
     Ok(TopicPartition::new(topic, number))
 }
 
-fn views(session: &Session, open: &[OpenTransaction]) -> Vec<View> {
+pub(super) fn views(session: &Session, open: &[OpenTransaction]) -> Vec<TransactionView> {
     let readers: BTreeMap<TopicPartition, Vec<String>> = readers(&session.topology);
     let now_ms = session.clock.unix_ms();
-    let view = |one: &OpenTransaction| View {
+    let view = |one: &OpenTransaction| TransactionView {
         topic: one.partition.topic.to_string(),
         partition: one.partition.partition,
         state: match &one.standing {
@@ -227,6 +227,10 @@ fn show(global: &Global, session: &Session, open: &[OpenTransaction]) -> Result<
             false => "none",
         });
     }
+    print(&views)
+}
+
+pub(super) fn print(views: &[TransactionView]) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = views
         .iter()
         .map(|view| {

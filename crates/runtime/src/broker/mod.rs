@@ -4,6 +4,7 @@ mod batch;
 mod error;
 mod open_transaction;
 mod read;
+mod roster;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ pub use open_transaction::{
     Decision, LastTransaction, OpenTransaction, Standing, TransactionPhase, TransactionProtocol,
 };
 pub use read::{read_all, read_range};
+pub use roster::{Roster, RosterMember};
 
 pub type Result<T> = std::result::Result<T, BrokerError>;
 
@@ -194,6 +196,12 @@ pub trait Broker: Send + Sync {
 
     /// The group's committed positions; partitions without one are left out.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>>;
+
+    /// Who is in the group, and who owns which task of `tasks_topic`. `None` while the group has not agreed on that.
+    fn roster(&self, _group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
+        let message = "this broker does not say who is in a group".to_owned();
+        Err(BrokerError::new(BrokerErrorKind::Misconfigured, "ask who is in the group", message))
+    }
 
     /// Those of the partitions whose readers are held back by an open transaction, with the offset at which.
     fn held_back(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {

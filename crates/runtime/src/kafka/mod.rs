@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use crate::broker::{
     Broker, Decision, Isolation, LastTransaction, Member, MemberOptions, NewTopic, OpenTransaction, Producer,
-    ProducerOptions, Reader, Result, TopicInfo, TopicPartition, Watermarks, held_back,
+    ProducerOptions, Reader, Result, Roster, TopicInfo, TopicPartition, Watermarks, held_back,
 };
 use crate::kafka::admin::Admin;
 use crate::kafka::member::KafkaMember;
@@ -93,6 +93,10 @@ impl Broker for KafkaBroker {
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
         self.admin.committed(group, partitions)
+    }
+
+    fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.wire.roster(group, tasks_topic)
     }
 
     /// One request per broker; by the watermarks, two per partition, where that request cannot be made.

@@ -20,6 +20,7 @@ use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, CheckpointError, RELEA
 use crate::task::state::TaskState;
 use crate::telemetry::Telemetry;
 
+const WAITING_FOR_TRANSACTION: &str = "waiting_for_transaction";
 const BATCH_RECORDS_MAX: usize = 10_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -33,10 +34,9 @@ pub(crate) enum Trust {
     Nothing,
 }
 
-/// What a start needs to know.
-pub(crate) struct StartTask {
+/// The local store of a task as a copy of its state log: what a start and a standby have in common.
+pub(crate) struct LocalCopy {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) succession: Arc<Succession>,
     pub(crate) stores: Arc<dyn StoreFactory>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
@@ -45,11 +45,19 @@ pub(crate) struct StartTask {
     /// Pipeline, unit and task: whose store this is.
     pub(crate) identity: String,
     pub(crate) trust: Trust,
+    pub(crate) state_log: TopicPartition,
+    /// Set once nobody waits for the copy any more. Whoever opens it then lets go of the store, which the next one needs.
+    pub(crate) abandoned: Arc<AtomicBool>,
+}
+
+/// What a start needs to know.
+pub(crate) struct StartTask {
+    pub(crate) copy: LocalCopy,
+    pub(crate) succession: Arc<Succession>,
     pub(crate) group: String,
     pub(crate) slot: String,
     /// The other slots of this process. They are alive and settle themselves when they open their producers.
     pub(crate) siblings: Arc<[String]>,
-    pub(crate) state_log: TopicPartition,
     /// Input topics of the unit.
     pub(crate) topics: Vec<Arc<str>>,
     /// After this long behind somebody else's transaction the wait is reported, and again after each further period.
@@ -57,8 +65,6 @@ pub(crate) struct StartTask {
     pub(crate) transaction_timeout: Duration,
     /// Wait before the start: not zero when the one before has failed.
     pub(crate) delay: Duration,
-    /// Set once nobody waits for the task any more. The start then lets go of the store, which the next one needs.
-    pub(crate) abandoned: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,17 +107,17 @@ impl StartError {
 
 impl StartTask {
     pub(crate) fn run(&self) -> Result<Task, StartError> {
-        self.clock.sleep(self.delay);
-        self.check_wanted()?;
+        self.copy.clock.sleep(self.delay);
+        self.copy.check_wanted()?;
         self.enter(Phase::Opening);
-        let mut store = self.open_store()?;
+        let mut store = self.copy.open_store()?;
         // Offsets up to here may hold transactions that are still open; the log is caught up when all of it can be read.
-        let end = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?.high;
-        let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
+        let end = self.copy.broker.watermarks(&self.copy.state_log, Isolation::ReadUncommitted)?.high;
+        let readable = self.copy.broker.watermarks(&self.copy.state_log, Isolation::ReadCommitted)?.high;
         // Markers may be late, so what the store has seen committed need not be readable yet.
         let is_ahead = store.next_offset() > readable;
         if !is_ahead {
-            store = self.follow(store)?;
+            store = self.copy.follow(store)?;
         }
         let owner = Checkpoint::of_store(store.as_ref())?.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
@@ -122,17 +128,19 @@ impl StartTask {
             self.wait_until_readable(end)?;
         }
         if is_ahead {
-            store = self.follow(store)?;
+            store = self.copy.follow(store)?;
         } else if !sabotaged!(CatchUpOnce) {
-            self.catch_up(store.as_mut())?;
+            self.copy.catch_up(store.as_mut())?;
         }
         let (checkpoint, begun) = self.complete(Checkpoint::of_store(store.as_ref())?)?;
         self.probe(store.as_mut(), &checkpoint)?;
-        let task = self.state_log.partition;
+        let task = self.copy.state_log.partition;
         tracing::info!(task, previous_owner = owner, records = checkpoint.records(), "task is caught up");
         Ok(Task::new(task, TaskState::new(store), checkpoint, begun))
     }
+}
 
+impl LocalCopy {
     /// Brings the store to the end of what can be read. One that turns out to have followed another log begins anew.
     fn follow(&self, mut store: Box<dyn TaskStore>) -> Result<Box<dyn TaskStore>, StartError> {
         if let Some((cause, message)) = self.last_difference(store.as_ref())? {
@@ -152,7 +160,7 @@ impl StartTask {
     }
 
     /// A store that is damaged, belongs to somebody else or has seen a log that is gone is rebuilt from the state log.
-    fn open_store(&self) -> Result<Box<dyn TaskStore>, StartError> {
+    pub(crate) fn open_store(&self) -> Result<Box<dyn TaskStore>, StartError> {
         if self.trust == Trust::Nothing {
             return self.rebuild("damaged", "it answered with something that was never written");
         }
@@ -175,7 +183,7 @@ impl StartTask {
     /// nothing is there, the store holds a transaction that came to nothing although its commit was acknowledged: its
     /// markers were lost with a broker, and an operator had to abort it. Compaction may also have removed the record, and
     /// then the store is rebuilt without need, because nobody can tell the difference.
-    fn last_difference(&self, store: &dyn TaskStore) -> Result<Option<(&'static str, String)>, StartError> {
+    pub(crate) fn last_difference(&self, store: &dyn TaskStore) -> Result<Option<(&'static str, String)>, StartError> {
         let next_offset = store.next_offset();
         let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
         if next_offset <= low {
@@ -199,9 +207,15 @@ impl StartTask {
     }
 
     /// Drops the store and begins an empty one.
-    fn rebuild(&self, cause: &'static str, message: &str) -> Result<Box<dyn TaskStore>, StartError> {
+    pub(crate) fn rebuild(&self, cause: &'static str, message: &str) -> Result<Box<dyn TaskStore>, StartError> {
         let task = self.state_log.partition;
-        tracing::warn!(code = "store_rebuilt", task, cause, message, "the local store is rebuilt from the state log");
+        tracing::warn!(
+            code = "store_rebuilt",
+            task,
+            cause,
+            reason = message,
+            "the local store is rebuilt from the state log"
+        );
         self.telemetry.stores_rebuilt.with_label_values(&[cause]).inc();
         self.stores.discard(&self.directory)?;
         Ok(self.stores.open(&self.directory, &self.identity)?)
@@ -214,7 +228,7 @@ impl StartTask {
         if from >= watermarks.high {
             return Ok(());
         }
-        self.enter(Phase::Restoring);
+        self.health.enter(Phase::Restoring, self.clock.unix_ms());
         let began_at_ms = self.clock.unix_ms();
         let mut progress = Restore { from, next_offset: from, end: watermarks.high, bytes: 0, began_at_ms };
         let mut told_at = self.clock.now();
@@ -226,12 +240,11 @@ impl StartTask {
             self.health.restored(progress);
             self.check_wanted()?;
             reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_INTERVAL)?;
-            if let Some(last) = batch.metas().last() {
-                progress.next_offset = last.offset + 1;
-                progress.bytes += batch.bytes() as u64;
-                let views: Vec<_> = (0..batch.len()).map(|index| batch.view(index, &[])).collect();
-                let mut changes = views.iter().map(|view| (view.key.unwrap_or_default(), view.value));
-                store.apply(&mut changes, progress.next_offset)?;
+            if !batch.is_empty() {
+                let applied = apply(store, &batch, self.state_log.partition)?;
+                self.telemetry.restored_records.inc_by(applied.records);
+                progress.bytes += applied.bytes;
+                progress.next_offset = store.next_offset();
             }
             if progress.next_offset >= watermarks.high || (batch.is_empty() && reader.reached_end(&self.state_log)) {
                 return Ok(());
@@ -257,11 +270,43 @@ impl StartTask {
     fn check_wanted(&self) -> Result<(), StartError> {
         if self.abandoned.load(Ordering::Relaxed) { Err(StartError::Abandoned) } else { Ok(()) }
     }
+}
 
+/// What a batch has brought to a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) records: u64,
+    /// Bytes of keys and values.
+    pub(crate) bytes: u64,
+}
+
+/// Brings the store on by the records of one partition of its state log. Those that it has seen are passed over: a reader
+/// may give them once more.
+pub(crate) fn apply(store: &mut dyn TaskStore, batch: &RecordBatch, partition: u32) -> Result<Applied, StoreError> {
+    let seen = store.next_offset();
+    let (mut applied, mut next_offset, mut views) = (Applied::default(), seen, Vec::with_capacity(batch.len()));
+    for (index, meta) in batch.metas().iter().enumerate() {
+        if meta.partition != partition || meta.offset < seen {
+            continue;
+        }
+        let view = batch.view(index, &[]);
+        next_offset = meta.offset + 1;
+        applied.records += 1;
+        applied.bytes += (view.key.map_or(0, <[u8]>::len) + view.value.map_or(0, <[u8]>::len)) as u64;
+        views.push(view);
+    }
+    if applied.records > 0 {
+        let mut changes = views.iter().map(|view| (view.key.unwrap_or_default(), view.value));
+        store.apply(&mut changes, next_offset)?;
+    }
+    Ok(applied)
+}
+
+impl StartTask {
     /// The last owner did not let go: ends the transaction it may have left open, instead of waiting until that times out.
     fn settle(&self, owner: &str) -> Result<(), StartError> {
         self.enter(Phase::Settling);
-        tracing::info!(task = self.state_log.partition, owner, "settling what the last owner left behind");
+        tracing::info!(task = self.copy.state_log.partition, owner, "settling what the last owner left behind");
         match self.succession.settle_other(owner, self.transaction_timeout)? {
             Settled::Clean | Settled::Finished(_) => Ok(()),
             Settled::LeftOpen => Err(StartError::LeftOpen { owner: owner.to_owned() }),
@@ -270,23 +315,40 @@ impl StartTask {
 
     /// Waits until somebody else's transactions before `end` have ended. Never waits in silence.
     fn wait_until_readable(&self, end: u64) -> Result<(), StartError> {
-        self.enter(Phase::WaitingForTransaction);
-        let started_at = self.clock.now();
+        self.say_what_for(end);
+        let started_at = self.copy.clock.now();
         let mut reported = 0;
         loop {
-            self.check_wanted()?;
-            let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
+            self.copy.check_wanted()?;
+            let readable = self.copy.broker.watermarks(&self.copy.state_log, Isolation::ReadCommitted)?.high;
             if readable >= end {
                 return Ok(());
             }
-            let waited = self.clock.now().saturating_sub(started_at);
+            let waited = self.copy.clock.now().saturating_sub(started_at);
             let periods = waited.as_millis() / self.patience.as_millis().max(1);
             if periods > reported {
                 reported = periods;
                 self.report_wait(readable, end, waited);
             }
-            self.clock.sleep(POLL_INTERVAL);
+            self.copy.clock.sleep(POLL_INTERVAL);
         }
+    }
+
+    /// For whoever asks meanwhile why the task does not run.
+    fn say_what_for(&self, end: u64) {
+        let LocalCopy { broker, clock, health, state_log, .. } = &self.copy;
+        let open = broker.open_transactions(std::slice::from_ref(state_log)).unwrap_or_default();
+        let name = |one: &OpenTransaction| {
+            let id = one.transactional_id.as_deref().unwrap_or("unknown");
+            format!("{id} (producer {}, from offset {})", one.producer_id, one.start_offset)
+        };
+        let names = open.iter().map(name).collect::<Vec<_>>().join(", ");
+        let whose = if names.is_empty() { "the broker does not say whose".to_owned() } else { format!("of {names}") };
+        let message = format!(
+            "{}-{} cannot be read to its end {end} while a transaction is open: {whose}",
+            state_log.topic, state_log.partition
+        );
+        health.enter_because(Phase::WaitingForTransaction, clock.unix_ms(), WAITING_FOR_TRANSACTION, message);
     }
 
     /// Names who holds the task up, and what ends it. A broker that cannot say is no reason to be silent.
@@ -294,16 +356,16 @@ impl StartTask {
         let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         tracing::error!(
             code = STABLE_OFFSET_STUCK,
-            topic = %self.state_log.topic,
-            partition = self.state_log.partition,
+            topic = %self.copy.state_log.topic,
+            partition = self.copy.state_log.partition,
             slot = self.slot,
             readable,
             end,
             waited_ms,
             "task {} waits for a transaction of somebody else to end",
-            self.state_log.partition
+            self.copy.state_log.partition
         );
-        match self.broker.open_transactions(std::slice::from_ref(&self.state_log)) {
+        match self.copy.broker.open_transactions(std::slice::from_ref(&self.copy.state_log)) {
             Ok(open) => {
                 open.iter().for_each(stable_offset::log_transaction);
                 self.finish(&open);
@@ -323,15 +385,15 @@ impl StartTask {
 
     /// Names a new log, and adds where to begin with inputs that were never read.
     fn complete(&self, mut checkpoint: Checkpoint) -> Result<(Checkpoint, BTreeMap<String, u64>), StartError> {
-        let number = self.state_log.partition;
+        let number = self.copy.state_log.partition;
         let is_first = checkpoint.is_first();
         if is_first {
-            checkpoint.log_id = format!("{}@{}", self.slot, self.clock.unix_ms());
+            checkpoint.log_id = format!("{}@{}", self.slot, self.copy.clock.unix_ms());
         }
         let mut begun = BTreeMap::new();
         for topic in self.topics.iter().filter(|topic| !checkpoint.positions.contains_key(topic.as_ref())) {
             let partition = TopicPartition::new(Arc::clone(topic), number);
-            let first = self.broker.watermarks(&partition, Isolation::ReadCommitted)?.low;
+            let first = self.copy.broker.watermarks(&partition, Isolation::ReadCommitted)?.low;
             if is_first {
                 self.refuse_second_beginning(&partition, first)?;
             }
@@ -343,10 +405,10 @@ impl StartTask {
     /// Positions are committed with a checkpoint or not at all. Where the group has some and the log has none, the log is
     /// not the one that the task wrote.
     fn refuse_second_beginning(&self, partition: &TopicPartition, first: u64) -> Result<(), StartError> {
-        let committed = self.broker.committed(&self.group, std::slice::from_ref(partition))?;
+        let committed = self.copy.broker.committed(&self.group, std::slice::from_ref(partition))?;
         match committed.first() {
             Some((_, offset)) if *offset > first => Err(StartError::LogLost {
-                log: format!("{}-{}", self.state_log.topic, self.state_log.partition),
+                log: format!("{}-{}", self.copy.state_log.topic, self.copy.state_log.partition),
                 group: self.group.clone(),
                 topic: partition.topic.to_string(),
                 offset: *offset,
@@ -366,6 +428,6 @@ impl StartTask {
     }
 
     fn enter(&self, phase: Phase) {
-        self.health.enter(phase, self.clock.unix_ms());
+        self.copy.health.enter(phase, self.copy.clock.unix_ms());
     }
 }

@@ -49,6 +49,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 const FAILURES_MAX: u32 = 20;
 
 /// What all workers of a process share.
+#[derive(Clone)]
 pub struct Shared {
     pub topology: Arc<Topology>,
     pub broker: Arc<dyn Broker>,
@@ -60,6 +61,12 @@ pub struct Shared {
     pub telemetry: Telemetry,
     /// Folder of this instance's stores.
     pub state_dir: PathBuf,
+}
+
+impl Shared {
+    pub(crate) fn store_directory(&self, unit: &Unit, task: u32) -> PathBuf {
+        self.state_dir.join(&unit.name).join(task.to_string())
+    }
 }
 
 /// What a worker or sink that is told to stop does about its place in the group.
@@ -251,7 +258,11 @@ impl Worker {
         self.batch = batch;
         match result {
             Err(WorkerError::RegistryUnavailable(message)) => {
-                tracing::warn!(code = "registry_unavailable", message, "paused until the schema registry answers");
+                tracing::warn!(
+                    code = "registry_unavailable",
+                    error = message,
+                    "paused until the schema registry answers"
+                );
                 self.tell_paused("registry_unavailable", &message);
                 self.shared.telemetry.registry_retries.inc();
                 self.paused_until = Some(self.shared.clock.now() + REGISTRY_RETRY);

@@ -238,7 +238,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         state_dir: folder.join("state"),
         http_address: "127.0.0.1:0".to_owned(),
         memory_mib_max: 1_024,
-        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, commit, stages: vec![stage] }],
+        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, standbys: 0, commit, stages: vec![stage] }],
         topics: topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect(),
         sinks: Vec::new(),
     }

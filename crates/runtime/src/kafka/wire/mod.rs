@@ -1,6 +1,6 @@
-//! What librdkafka does not offer, spoken over plain TCP with the messages of `kafka-protocol`: leaving a group by name,
-//! looking at open transactions and ending them, reading without a copy per record, and writing in Kafka's second
-//! transaction protocol.
+//! What librdkafka does not offer, spoken over plain TCP with the messages of `kafka-protocol`: leaving a group by name
+//! and asking who is in one, looking at open transactions and ending them, reading without a copy per record, and writing
+//! in Kafka's second transaction protocol.
 //!
 //! - Synchronous; every operation has a deadline. Only the connections of producers and readers outlive one.
 //! - Codes of the broker fall in the same closed table as those of librdkafka.
@@ -14,6 +14,7 @@ pub mod damage;
 pub(super) mod producer;
 pub(super) mod reader;
 mod requests;
+mod roster;
 mod succession;
 mod transactions;
 
@@ -30,7 +31,7 @@ use self::producer::TransactionalProducer;
 use self::producer::batch::Compression;
 use self::reader::{FetchLimits, WireReader};
 use crate::broker::{
-    BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, OpenTransaction, Result, TopicPartition,
+    BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, OpenTransaction, Result, Roster, TopicPartition,
 };
 use crate::kafka::settings::Settings;
 
@@ -113,6 +114,12 @@ impl Wire {
                 }
             }
             Ok(())
+        })
+    }
+
+    pub(super) fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.run(Until::within("ask who is in the group", LOOK_DEADLINE), |cluster| {
+            roster::roster(cluster, group, tasks_topic)
         })
     }
 

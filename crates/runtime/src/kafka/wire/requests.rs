@@ -1,12 +1,12 @@
 //! The closed list of requests that are made by hand, with the versions in which their fields mean what is meant here.
 
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeProducersRequest, DescribeProducersResponse,
-    DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse, FetchRequest,
-    FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse,
-    LeaveGroupRequest, LeaveGroupResponse, ListTransactionsRequest, ListTransactionsResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
-    WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    EndTxnRequest, EndTxnResponse, FetchRequest, FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    InitProducerIdRequest, InitProducerIdResponse, LeaveGroupRequest, LeaveGroupResponse, ListTransactionsRequest,
+    ListTransactionsResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, VersionRange};
 
@@ -39,6 +39,8 @@ calls! {
     FindCoordinator: FindCoordinatorRequest -> FindCoordinatorResponse, 1 to 3;
     // From 3 on it knows static members.
     LeaveGroup: LeaveGroupRequest -> LeaveGroupResponse, 3 to 5;
+    // From 4 on it tells the names of static members.
+    DescribeGroups: DescribeGroupsRequest -> DescribeGroupsResponse, 4 to 5;
     ListTransactions: ListTransactionsRequest -> ListTransactionsResponse, 0 to 1;
     DescribeTransactions: DescribeTransactionsRequest -> DescribeTransactionsResponse, 0 to 0;
     DescribeProducers: DescribeProducersRequest -> DescribeProducersResponse, 0 to 0;
