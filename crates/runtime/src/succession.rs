@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{
-    Broker, BrokerError, BrokerErrorKind, Decision, LastTransaction, OpenTransaction, TransactionPhase, Producer, ProducerOptions,
-    Result,
+    Broker, BrokerError, BrokerErrorKind, Decision, LastTransaction, OpenTransaction, Producer, ProducerOptions,
+    Result, TransactionPhase,
 };
 use crate::clock::Clock;
 use crate::telemetry::Telemetry;
@@ -67,7 +67,10 @@ impl Succession {
             Settled::LeftOpen => return Ok(Opened::Refused),
         };
         let options = ProducerOptions::Transactional { id: id.to_owned(), timeout };
-        Ok(Opened::Producer(self.broker.producer(&options)?, finished))
+        let producer = self.broker.producer(&options)?;
+        // Asked last: should the broker go away after this, the producer loses its connection and begins nothing more.
+        self.broker.check_leaders(id, &self.topics)?;
+        Ok(Opened::Producer(producer, finished))
     }
 
     /// Ends what the id has open, everywhere and in the same way: what runs is aborted, over the head of whoever runs it.
@@ -176,7 +179,8 @@ mod tests {
 
     #[test]
     fn only_what_the_coordinator_remembers_is_decided() {
-        let (committed, aborted) = (TransactionPhase::Ended(Decision::Commit), TransactionPhase::Ended(Decision::Abort));
+        let (committed, aborted) =
+            (TransactionPhase::Ended(Decision::Commit), TransactionPhase::Ended(Decision::Abort));
         let (commit, abort) = (Some(Decision::Commit), Some(Decision::Abort));
         let table = [
             (committed, 4, 4, commit),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use batch::{RecordBatch, RecordMeta};
 pub use error::{BrokerError, BrokerErrorKind};
-pub use open_transaction::{Decision, LastTransaction, OpenTransaction, TransactionPhase, Standing};
+pub use open_transaction::{Decision, LastTransaction, OpenTransaction, Standing, TransactionPhase};
 pub use read::{read_all, read_range};
 
 pub type Result<T> = std::result::Result<T, BrokerError>;
@@ -226,6 +226,12 @@ pub trait Broker: Send + Sync {
     /// Has the coordinator abort what the id has running, over the head of its producer, and does not wait for it. Does
     /// nothing where nothing runs, and never makes the coordinator forget how a transaction ended.
     fn abort_running(&self, _transactional_id: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Fails with an error that passes while the coordinator of the id does not know who leads a partition of these topics:
+    /// of what it ends meanwhile, it skips the markers there.
+    fn check_leaders(&self, _transactional_id: &str, _topics: &[String]) -> Result<()> {
         Ok(())
     }
 

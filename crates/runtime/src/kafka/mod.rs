@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{
-    Broker, Decision, Isolation, LastTransaction, Member, MemberOptions, NewTopic, OpenTransaction, Producer, ProducerOptions,
-    Reader, Result, TopicInfo, TopicPartition, Watermarks, held_back,
+    Broker, Decision, Isolation, LastTransaction, Member, MemberOptions, NewTopic, OpenTransaction, Producer,
+    ProducerOptions, Reader, Result, TopicInfo, TopicPartition, Watermarks, held_back,
 };
 use crate::kafka::admin::Admin;
 use crate::kafka::member::KafkaMember;
@@ -113,6 +113,10 @@ impl Broker for KafkaBroker {
 
     fn abort_running(&self, transactional_id: &str) -> Result<()> {
         self.wire.abort_running(transactional_id)
+    }
+
+    fn check_leaders(&self, transactional_id: &str, topics: &[String]) -> Result<()> {
+        if self.wire.is_available() { self.wire.check_leaders(transactional_id, topics) } else { Ok(()) }
     }
 
     fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {

@@ -55,9 +55,7 @@ impl Issuer {
     /// The next record to send. Only what was acknowledged is sent again, so that it is certain which came first.
     pub(super) fn next(&mut self, oracle: &mut Oracle, sent_ms: u32) -> (usize, Sending) {
         let fate = self.random.random_range(0..1_000_u32);
-        if fate < RESENDS + CONFLICTS
-            && !self.recent.is_empty()
-        {
+        if fate < RESENDS + CONFLICTS && !self.recent.is_empty() {
             let number = self.recent[self.random.random_range(0..self.recent.len())];
             return (number, if fate < RESENDS { Sending::Resend } else { Sending::Conflict });
         }
