@@ -67,7 +67,10 @@ impl Succession {
             Settled::LeftOpen => return Ok(Opened::Refused),
         };
         let options = ProducerOptions::Transactional { id: id.to_owned(), timeout };
-        Ok(Opened::Producer(self.broker.producer(&options)?, finished))
+        let producer = self.broker.producer(&options)?;
+        // Asked last: should the broker go away after this, the producer loses its connection and begins nothing more.
+        self.broker.check_leaders(id, &self.topics)?;
+        Ok(Opened::Producer(producer, finished))
     }
 
     /// Ends what the id has open, everywhere and in the same way: what runs is aborted, over the head of whoever runs it.

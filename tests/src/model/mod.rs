@@ -156,6 +156,11 @@ impl Broker for ModelKafka {
         aborted.map_err(|refusal| about("abort a running transaction", refusal, transactional_id))
     }
 
+    fn check_leaders(&self, transactional_id: &str, _topics: &[String]) -> Result<()> {
+        let seen = self.shared.until(INQUIRY_DEADLINE, |core| core.check_sight());
+        seen.map_err(|refusal| about("ask a coordinator for the leaders", refusal, transactional_id))
+    }
+
     fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
         let open = self.shared.until(INQUIRY_DEADLINE, |core| core.open_of_producer(producer_id, topics));
         open.map_err(|refusal| about("look for what a producer left open", refusal, &producer_id.to_string()))

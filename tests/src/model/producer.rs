@@ -44,6 +44,8 @@ pub(super) struct ModelProducer {
     /// What the coordinator was told of this transaction. A transaction of which it was told nothing ends without it.
     registered: BTreeSet<PartitionId>,
     is_registered: bool,
+    /// The coordinator has taken something into this transaction, so the one before had been ended everywhere.
+    is_joined: bool,
     acknowledged: BTreeMap<TopicPartition, u64>,
     /// The life of the broker in which the last transaction ended, or the producer opened.
     ended_in: u64,
@@ -74,6 +76,7 @@ impl ModelProducer {
             queues: Vec::new(),
             registered: BTreeSet::new(),
             is_registered: false,
+            is_joined: false,
             acknowledged: BTreeMap::new(),
             failure: None,
             fatal: None,
@@ -126,12 +129,14 @@ impl ModelProducer {
         if self.queues.is_empty() {
             return Ok(());
         }
-        let Self { shared, identity, queues, registered, is_registered, acknowledged, ended_in, .. } = self;
+        let Self { shared, identity, queues, registered, is_registered, is_joined, acknowledged, ended_in, .. } = self;
         let pushed = shared.until(deadline, |core| match identity {
             Some(identity) => {
-                check_connection(core, *is_registered, *ended_in)?;
+                check_connection(core, *is_joined, *ended_in)?;
                 *is_registered = true;
-                write_in_transaction(core, identity, queues, registered, acknowledged)
+                write_in_transaction(core, identity, queues, registered, acknowledged)?;
+                *is_joined = true;
+                Ok(())
             }
             None => write_singly(core, queues, acknowledged),
         });
@@ -166,10 +171,12 @@ impl ModelProducer {
         self.check_open(DURING)?;
         let known = member.map_or(Ok(()), ModelMember::check);
         self.note(known)?;
-        let (is_registered, ended_in) = (std::mem::replace(&mut self.is_registered, true), self.ended_in);
-        let sent = self.shared.until(deadline, |core| {
-            check_connection(core, is_registered, ended_in)?;
+        self.is_registered = true;
+        let Self { shared, is_joined, ended_in, .. } = self;
+        let sent = shared.until(deadline, |core| {
+            check_connection(core, *is_joined, *ended_in)?;
             core.add_offsets(&identity, group)?;
+            *is_joined = true;
             // The membership is asked now and never again: a commit after this succeeds whatever becomes of the member.
             member.map_or(Ok(()), |member| member.fence(core))?;
             core.offsets_mut(group).add_pending(identity.producer, identity.epoch, offsets);
@@ -194,6 +201,7 @@ impl ModelProducer {
         self.queues.clear();
         self.registered.clear();
         self.is_registered = false;
+        self.is_joined = false;
         self.failure = None;
     }
 }
@@ -283,10 +291,10 @@ impl Producer for ModelProducer {
     }
 }
 
-/// The first request of a transaction goes over the connection that the last one ended on, or not at all.
-fn check_connection(core: &Core, is_registered: bool, ended_in: u64) -> std::result::Result<(), Refusal> {
-    let is_first = !is_registered;
-    if is_first && core.incarnation != ended_in { Err(Refusal::ConnectionLost) } else { Ok(()) }
+/// Until the coordinator has taken something into a transaction, its requests go over the connection that the last one
+/// ended on, or not at all: a coordinator that came back may have left that open where this one would write.
+fn check_connection(core: &Core, is_joined: bool, ended_in: u64) -> std::result::Result<(), Refusal> {
+    if is_joined || core.incarnation == ended_in { Ok(()) } else { Err(Refusal::ConnectionLost) }
 }
 
 fn write_in_transaction(

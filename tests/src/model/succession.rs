@@ -104,7 +104,7 @@ impl Core {
     }
 
     /// A broker that has just come back cannot say who leads what.
-    fn check_sight(&self) -> Result<(), Refusal> {
+    pub(super) fn check_sight(&self) -> Result<(), Refusal> {
         if self.is_blind() { Err(Refusal::LeaderNotAvailable) } else { Ok(()) }
     }
 }

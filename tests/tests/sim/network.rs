@@ -177,8 +177,16 @@ impl Broker for SimBroker {
         self.process.call("abort running", CALL, || self.broker.abort_running(transactional_id))
     }
 
+    fn check_leaders(&self, transactional_id: &str, topics: &[String]) -> Result<()> {
+        self.process.call("check leaders", CALL, || self.broker.check_leaders(transactional_id, topics))
+    }
+
     fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
         self.process.call("open of producer", CALL, || self.broker.open_of_producer(producer_id, topics))
+    }
+
+    fn held_back(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
+        self.process.call("held back", CALL, || self.broker.held_back(partitions))
     }
 
     fn open_transactions(&self, partitions: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {

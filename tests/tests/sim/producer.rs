@@ -118,7 +118,8 @@ impl Producer for SimProducer {
     }
 
     fn commit(&mut self, deadline: Duration) -> Result<()> {
-        let is_whole = self.line.lock().unwrap_or_else(PoisonError::into_inner).inner.is_some();
+        // One that has been executed only has its answer taken up.
+        let is_whole = self.lock().inner.is_some() && self.lock().answer.is_none();
         if is_whole && self.process.sim.strikes(Fault::LateCommit, 1) {
             self.commit_later(deadline);
             self.process.sim.pause("commit", SLOW_MAX / 8);

@@ -169,7 +169,8 @@ impl Run {
             telemetry: TELEMETRY.get_or_init(telemetry).clone(),
             graveyard: Arc::new(Graveyard::default()),
         };
-        let adversary = kafka.map(|kafka| Adversary::new(kafka, site.group()));
+        let clock = || Arc::new(SimClock(Arc::clone(sim)));
+        let adversary = kafka.map(|kafka| Adversary::new(kafka, clock(), site.telemetry.clone(), site.group()));
         Self { site, adversary, machines, requests: Arc::default() }
     }
 
@@ -264,11 +265,13 @@ impl Run {
         let sim = &self.site.sim;
         let machine = &self.machines[0];
         let entries = observer.count(ENTRIES);
+        let before: Vec<usize> = observer.partitions(STATE).iter().map(Vec::len).collect();
         machine.disk.wipe();
         machine.come_up();
         let is_claimed = |observer: &mut Observer| {
             observer.read();
-            observer.partitions(STATE).iter().all(|log| last_checkpoint(log).owner.starts_with("sim-main-a-"))
+            let mut logs = observer.partitions(STATE).iter().zip(&before);
+            logs.all(|(log, before)| log.len() > *before && last_checkpoint(log).owner.starts_with("sim-main-a-"))
         };
         if !self.wait(RECOVERY, || is_claimed(observer)) {
             let state = sim.state();

@@ -239,6 +239,12 @@ pub trait Broker: Send + Sync {
         Ok(())
     }
 
+    /// Fails with an error that passes while the coordinator of the id does not know who leads a partition of these topics:
+    /// of what it ends meanwhile, it skips the markers there.
+    fn check_leaders(&self, _transactional_id: &str, _topics: &[String]) -> Result<()> {
+        Ok(())
+    }
+
     /// What this producer has open on partitions of these topics, or on the group offsets, as their leaders say.
     fn open_of_producer(&self, _producer_id: i64, _topics: &[String]) -> Result<Vec<OpenTransaction>> {
         Ok(Vec::new())

@@ -127,6 +127,10 @@ impl Broker for KafkaBroker {
         self.wire.abort_running(transactional_id)
     }
 
+    fn check_leaders(&self, transactional_id: &str, topics: &[String]) -> Result<()> {
+        if self.wire.is_available() { self.wire.check_leaders(transactional_id, topics) } else { Ok(()) }
+    }
+
     fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
         self.wire.open_of_producer(producer_id, topics)
     }

@@ -164,6 +164,12 @@ impl Wire {
         })
     }
 
+    pub(super) fn check_leaders(&self, transactional_id: &str, topics: &[String]) -> Result<()> {
+        self.run(Until::within("ask a coordinator for the leaders", LOOK_DEADLINE), |cluster| {
+            succession::check_leaders(cluster, transactional_id, topics)
+        })
+    }
+
     pub(super) fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
         self.run(Until::within("look for what a producer left open", LOOK_DEADLINE), |cluster| {
             succession::open_of_producer(cluster, producer_id, topics)

@@ -3,6 +3,8 @@
 //! A coordinator that starts beside its cluster takes partitions whose leaders it does not know yet for deleted, and
 //! writes no markers there. So it is not made to end anything before it knows them all.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::{DescribeTransactionsRequest, InitProducerIdRequest, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
@@ -74,16 +76,24 @@ pub(super) fn abort_running(cluster: &mut Cluster, transactional_id: &str) -> Re
     cluster.check(code, format_args!("transactional id `{transactional_id}`"))
 }
 
+pub(super) fn check_leaders(cluster: &mut Cluster, transactional_id: &str, topics: &[String]) -> Result<()> {
+    let coordinator = cluster.coordinator_of_transactions(transactional_id)?;
+    cluster.layout_at(&coordinator, &written_by(topics)).map(|_| ())
+}
+
 pub(super) fn open_of_producer(
     cluster: &mut Cluster,
     producer_id: i64,
     topics: &[String],
 ) -> Result<Vec<OpenTransaction>> {
-    let names = topics.iter().map(String::as_str).chain([GROUP_OFFSETS_TOPIC]).collect();
-    let written: Vec<TopicPartition> = cluster.layout(&names)?.leaders.into_keys().collect();
+    let written: Vec<TopicPartition> = cluster.layout(&written_by(topics))?.leaders.into_keys().collect();
     let mut open = transactions::on_leaders(cluster, &written)?;
     open.retain(|transaction| transaction.producer_id == producer_id);
     Ok(open)
+}
+
+fn written_by(topics: &[String]) -> BTreeSet<&str> {
+    topics.iter().map(String::as_str).chain([GROUP_OFFSETS_TOPIC]).collect()
 }
 
 /// What the coordinator says of the id now; nothing of one that it does not know.
