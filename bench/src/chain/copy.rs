@@ -100,9 +100,8 @@ impl Copier {
     fn open(options: &CopyOptions, number: u32) -> Result<Self> {
         let place = &options.place;
         let consumer: BaseConsumer = consumer_config(place).create().during("open a consumer")?;
-        let producer: BaseProducer<Failures> = producer_config(place, number)
-            .create_with_context(Failures::default())
-            .during("open a producer")?;
+        let producer: BaseProducer<Failures> =
+            producer_config(place, number).create_with_context(Failures::default()).during("open a producer")?;
         producer.init_transactions(DEADLINE).during("open the producer's first transaction")?;
         let mut ends = HashMap::new();
         let mut assignment = TopicPartitionList::new();
