@@ -282,7 +282,7 @@ mod tests {
         assert!((150..260).contains(&conflicts), "{conflicts} conflicts");
         assert!((100..200).contains(&unreadable), "{unreadable} are cut off");
         // 1 + 2^-0.8 + … + 10^-0.8 of the sum over 100,000 accounts.
-        let expected = 4.22 / 45.9 * RECORDS as f64;
+        let expected = 3.57 / 45.6 * RECORDS as f64;
         assert!((f64::from(to_the_first_ten) / expected - 1.0).abs() < 0.1, "{to_the_first_ten}, not {expected}");
     }
 }
