@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidemill_core::processor::{Answer, MovesMoney, Signature};
 use tidemill_core::{
-    AnyEvent, Class, CodeSpec, Context, DecodeError, Event, EventCodec, EventDecoder, EventKind, EventTime, Flow, Framing,
-    KeySpace, Outcome, PortSpec, Processor, ProcessorSpec, RawEvent, Reject, Settings, StateError, StateValue, Store,
-    StoreSpec,
+    AnyEvent, Class, CodeSpec, Context, DecodeError, Event, EventCodec, EventDecoder, EventKind, EventTime, Flow,
+    Framing, KeySpace, Outcome, PortSpec, Processor, ProcessorSpec, RawEvent, Reject, Settings, StateError, StateValue,
+    Store, StoreSpec,
 };
 use tidemill_runtime::registry::{RegistryError, SchemaRegistry};
 use tidemill_topology::Topology;
