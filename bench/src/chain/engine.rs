@@ -23,6 +23,7 @@ use tidemill_topology::plan::Stage;
 use tidemill_topology::{Catalog, Options, Topology, compile};
 use tracing_subscriber::EnvFilter;
 
+use crate::chain::compare::End;
 use crate::chain::job;
 use crate::chain::topics::{PARTITIONS, Place};
 use crate::failure::{During, Result};
@@ -30,6 +31,7 @@ use crate::failure::{During, Result};
 const CATALOG: Catalog<'static> = Catalog { processors: job::PROCESSORS, codecs: job::CODECS, sinks: &[] };
 const STAGE: &str = "accounts";
 const TICK: Duration = Duration::from_millis(2);
+const IDLE_TICK: Duration = Duration::from_secs(1);
 const PROGRESS_INTERVAL_MS: u64 = 1_000;
 /// The engine wants a version at the end of a topic's name, and the topics of the job have none.
 const VERSION: &str = ".v1";
@@ -50,6 +52,9 @@ pub(crate) struct EngineOptions {
     /// Stable name of this process among those that share the work
     #[arg(long, default_value = "a")]
     instance: String,
+    /// When to end
+    #[arg(long, default_value = "drained")]
+    end: End,
 }
 
 /// How records ended so far.
@@ -77,6 +82,13 @@ pub(crate) fn run(options: &EngineOptions) -> Result<()> {
         on_stop: OnStop::Leave,
     };
     let running = supervise::start(&shared, &run_options)?;
+    if options.end == End::Never {
+        return loop {
+            if let Some(ended) = running.wait(IDLE_TICK) {
+                break Ok(ended?);
+            }
+        };
+    }
     let seconds = watch(&running, &shared.telemetry, before, payments)?;
     running.join()?;
     let done = payments - before.payments;

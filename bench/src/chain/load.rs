@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tidemill_core::partition::partition_of;
-use tidemill_runtime::broker::{Outgoing, Producer, ProducerOptions};
+use tidemill_runtime::broker::{Broker, Outgoing, Producer, ProducerOptions};
 
 use crate::chain::payments::{Payments, Record};
 use crate::chain::topics::{PARTITIONS, connect, renew_input};
@@ -48,7 +48,7 @@ impl Load {
         }
     }
 
-    fn payments(self) -> u64 {
+    pub(crate) fn payments(self) -> u64 {
         match self {
             Self::A => 5_000_000,
             Self::B => 60_000,
@@ -57,19 +57,23 @@ impl Load {
 }
 
 pub(crate) fn run(options: &LoadOptions) -> Result<()> {
-    let broker = connect(&options.bootstrap)?;
-    renew_input(broker.as_ref(), &options.input)?;
     let count = options.payments.unwrap_or_else(|| options.load.payments());
+    write(connect(&options.bootstrap)?.as_ref(), &options.input, options.load, count, options.accounts)
+}
+
+/// Writes so many payments into a new topic.
+pub(crate) fn write(broker: &dyn Broker, topic: &str, load: Load, count: u64, accounts: u64) -> Result<()> {
+    renew_input(broker, topic)?;
     let mut producer = broker.producer(&ProducerOptions::Idempotent).during("open a producer")?;
-    let mut payments = Payments::new(options.accounts);
+    let mut payments = Payments::new(accounts);
     let started_at = Instant::now();
     let mut now_ms = FIRST_CREATED_AT_MS;
     for _ in 0..count {
-        send(producer.as_mut(), &options.input, &payments.next(now_ms))?;
-        now_ms += options.load.step_ms();
+        send(producer.as_mut(), topic, &payments.next(now_ms))?;
+        now_ms += load.step_ms();
     }
     producer.flush(FLUSH_DEADLINE).during("write the payments")?;
-    eprintln!("{count} payments written to {} in {:.1} s", options.input, started_at.elapsed().as_secs_f64());
+    eprintln!("{count} payments written to {topic} in {:.1} s", started_at.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The benchmark chain: one job, the same bytes in and the same results out, for every engine; exactly once, and checked.
 //! What the job is, topic by topic and step by step, is in `bench/README.md`.
 
+mod compare;
 mod copy;
 mod engine;
 mod job;
@@ -29,6 +30,8 @@ enum Command {
     Run(engine::EngineOptions),
     /// Copies the payments without doing the job: how fast the client library and the broker are
     Copy(copy::CopyOptions),
+    /// All engines in turns, with a report
+    Compare(compare::CompareOptions),
     /// Computes what an engine should have written, and says where it has written something else
     Verify(verify::VerifyOptions),
 }
@@ -39,6 +42,7 @@ pub(crate) fn run(options: &ChainOptions) -> Result<()> {
         Command::Load(options) => load::run(options),
         Command::Run(options) => engine::run(options),
         Command::Copy(options) => copy::run(options),
+        Command::Compare(options) => compare::run(options),
         Command::Verify(options) => verify::run(options),
     }
 }

@@ -176,3 +176,110 @@ fn schema_id(value: &[u8]) -> Option<(u32, &[u8])> {
     let [magic, id @ ..] = header;
     (*magic == MAGIC).then(|| (u32::from_be_bytes(*id), datum))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+
+    use tidemill_core::{EventTime, KeySpace};
+
+    use super::*;
+
+    const NUMBER: EventKind = EventKind { name: "number", keyed_by: KeySpace::Any };
+
+    static CODECS: [EventCodec; 1] = [EventCodec {
+        kind: NUMBER,
+        framing: Framing::Bare,
+        schema: "",
+        version: 1,
+        compatibility: "",
+        summary: "A number of one byte.",
+        decoder: |_| Ok(Box::new(NumberDecoder)),
+    }];
+
+    #[derive(Debug)]
+    struct Number(u8);
+
+    struct NumberDecoder;
+
+    impl EventDecoder for NumberDecoder {
+        fn decode(&self, bytes: &[u8]) -> Result<AnyEvent, DecodeError> {
+            match bytes {
+                [number] => Ok(Box::new(Number(*number))),
+                _ => Err(DecodeError::new("not one byte")),
+            }
+        }
+    }
+
+    impl Event for Number {
+        fn kind(&self) -> EventKind {
+            NUMBER
+        }
+
+        fn key(&self, _out: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn event_time(&self) -> EventTime {
+            EventTime::default()
+        }
+
+        fn encode(&self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+            out.push(self.0);
+            Ok(())
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn Any> {
+            self
+        }
+
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+    }
+
+    /// A registry that must not be asked.
+    struct Silent;
+
+    impl SchemaRegistry for Silent {
+        fn register(&self, _subject: &str, _schema: &str) -> Result<u32, RegistryError> {
+            Err(RegistryError::Unknown)
+        }
+
+        fn schema(&self, id: u32) -> Result<String, RegistryError> {
+            panic!("asked for schema {id}")
+        }
+
+        fn latest(&self, subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {
+            panic!("asked for {subject}")
+        }
+
+        fn set_compatibility(&self, _subject: &str, _level: &str) -> Result<(), RegistryError> {
+            Err(RegistryError::Unknown)
+        }
+
+        fn is_compatible(&self, _subject: &str, _schema: &str) -> Result<bool, RegistryError> {
+            Err(RegistryError::Unknown)
+        }
+
+        fn describe(&self) -> String {
+            "nothing".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_bare_kind_lies_in_its_topic_as_it_is_encoded() {
+        let mut codecs = Codecs::new(Arc::new(Silent), &CODECS);
+        let topic: Arc<str> = Arc::from("numbers.counted.v1");
+        let mut value = Vec::new();
+        assert!(codecs.encode(&topic, &Number(7), &mut value).is_err(), "nobody has said that the topic is written");
+        codecs.prepare(&topic, NUMBER).expect("a bare kind needs nothing");
+        codecs.encode(&topic, &Number(7), &mut value).expect("it has an encoding");
+        assert_eq!(value, [7]);
+        let event = codecs.decode(NUMBER, &value).expect("it was encoded so");
+        assert_eq!(event.downcast_ref::<Number>().map(|number| number.0), Some(7));
+        // A zero byte and four more would be a schema id elsewhere.
+        let refused = codecs.decode(NUMBER, &[0, 0, 0, 0, 1]);
+        assert!(matches!(refused, Err(ValueError::Unreadable(_))), "{refused:?}");
+    }
+}

@@ -24,10 +24,10 @@ pub(super) static SPEC: ProcessorSpec = ProcessorSpec {
     build: |_| Ok(Box::new(ChargeFee)),
 };
 
-const FIRST_PART_MINOR: i64 = 100_00;
-const SECOND_PART_MINOR: i64 = 1_000_00;
+const FIRST_PART_MINOR: i64 = 10_000;
+const SECOND_PART_MINOR: i64 = 100_000;
 const FEE_MINOR_MIN: i64 = 10;
-const FEE_MINOR_MAX: i64 = 25_00;
+const FEE_MINOR_MAX: i64 = 2_500;
 
 #[derive(Debug)]
 pub(super) struct PricedPayment {
@@ -80,19 +80,19 @@ mod tests {
     fn fees() {
         let cases = [
             (1, 10),
-            (10_00, 10),
-            (10_50, 10),
-            (10_51, 11),
-            (11_50, 12),
-            (12_50, 12),
-            (12_51, 13),
-            (100_00, 1_00),
-            (101_00, 1_00),
-            (103_00, 1_02),
-            (1_000_00, 5_50),
-            (2_000_00, 6_50),
-            (20_500_00, 25_00),
-            (999_999_999_99, 25_00),
+            (1_000, 10),
+            (1_050, 10),
+            (1_051, 11),
+            (1_150, 12),
+            (1_250, 12),
+            (1_251, 13),
+            (10_000, 100),
+            (10_100, 100),
+            (10_300, 102),
+            (100_000, 550),
+            (200_000, 650),
+            (2_050_000, 2_500),
+            (99_999_999_999, 2_500),
         ];
         for (amount, expected) in cases {
             assert_eq!(fee_minor(amount), expected, "{amount}");

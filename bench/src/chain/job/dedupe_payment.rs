@@ -187,7 +187,7 @@ fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
     }
     let mut uuid = [0; 16];
     for (byte, start) in uuid.iter_mut().zip(STARTS) {
-        *byte = hex_digit(text[start])? << 4 | hex_digit(text[start + 1])?;
+        *byte = (hex_digit(text[start])? << 4) | hex_digit(text[start + 1])?;
     }
     Some(uuid)
 }

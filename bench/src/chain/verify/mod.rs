@@ -45,24 +45,28 @@ impl Differences {
 }
 
 pub(crate) fn run(options: &VerifyOptions) -> Result<()> {
-    let place = &options.place;
-    let broker = place.broker()?;
     let started_at = Instant::now();
+    let summary = check(options.place.broker()?.as_ref(), &options.place)?;
+    println!("VERIFIED {summary} in {:.1} s", started_at.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// What the payments came to, if the engine of this prefix has carried them out as it should.
+pub(crate) fn check(broker: &dyn Broker, place: &Place) -> Result<String> {
     let mut expected = Expected::default();
     let mut differences = Differences::default();
-    visit(broker.as_ref(), &place.input, |record| expected.payment(record, &mut differences))?;
+    visit(broker, &place.input, |record| expected.payment(record, &mut differences))?;
     let summary = expected.summary();
     let mut audit = Audit::new(expected);
-    visit(broker.as_ref(), &place.rejected(), |record| audit.rejected(record, &mut differences))?;
-    visit(broker.as_ref(), &place.entries(), |record| audit.entry(record, &mut differences))?;
-    visit(broker.as_ref(), &place.balances(), |record| audit.balance(record, &mut differences))?;
+    visit(broker, &place.rejected(), |record| audit.rejected(record, &mut differences))?;
+    visit(broker, &place.entries(), |record| audit.entry(record, &mut differences))?;
+    visit(broker, &place.balances(), |record| audit.balance(record, &mut differences))?;
     audit.finish(&mut differences);
     for difference in &differences.shown {
         eprintln!("{difference}");
     }
     if differences.counts.is_empty() {
-        println!("VERIFIED {summary} in {:.1} s", started_at.elapsed().as_secs_f64());
-        return Ok(());
+        return Ok(summary);
     }
     let counts: Vec<String> = differences.counts.iter().map(|(sort, count)| format!("{count} × {sort}")).collect();
     Err(format!("the results of `{}` are wrong: {}", place.prefix, counts.join(", ")).into())

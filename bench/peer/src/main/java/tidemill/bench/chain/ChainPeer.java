@@ -63,6 +63,9 @@ public final class ChainPeer {
             return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
         });
         streams.start();
+        if (arguments.text("end").equals("never")) {
+            Thread.currentThread().join();
+        }
         try (Admin admin = Admin.create(Map.<String, Object>of("bootstrap.servers", arguments.text("bootstrap")))) {
             waitUntilDrained(admin);
         }
