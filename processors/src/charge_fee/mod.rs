@@ -10,7 +10,8 @@
 //!   from 0: with `up_to_minor = 10_000` the first 100.00 EUR are priced by the tier and nothing above.
 //! - Fee = flat + Σ slice × rate, exact, rounded once by the schedule's rounding mode, then raised to `min_minor` and
 //!   lowered to `max_minor`. The flat part is inside minimum and maximum.
-//! - The fee comes on top of the amount and is paid by the debit account.
+//! - The fee comes on top of the amount and is paid by the debit account. Transfers, withdrawals, captures and forced
+//!   posts cost one; a hold costs nothing until money is taken, and what gives money back is free.
 //! - Codes, in order of precedence: `fee_schedule_missing`. It is the operator's fault, never the payment's, so it is
 //!   not remembered: once the schedule is there, the record can be replayed.
 //!
@@ -89,6 +90,10 @@ fn build_table(settings: &Settings) -> Result<Box<dyn tidemill_core::ReferenceTa
 impl Processor for ChargeFee {
     fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
         let scored = event.downcast::<ScoredPayment>().map_err(|event| Reject::unexpected(&event))?;
+        if !scored.payment.payment_type.is_priced() {
+            let (payment, fee_schedule) = (scored.payment, String::new());
+            return Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor: 0, fee_schedule })));
+        }
         let Some(table) = context.references.table::<FeeTable>(FEE_SCHEDULES) else {
             return Err(Reject::new(&BUG).because("the reference table fee_schedules was not built"));
         };
@@ -100,7 +105,6 @@ impl Processor for ChargeFee {
             return Err(Reject::new(&BUG).because("the fee does not fit 64 bits").about(Box::new(scored)));
         };
         let fee_schedule = schedule.label.clone();
-        let ScoredPayment { payment, decision } = scored;
-        Ok(Flow::Continue(Box::new(PricedPayment { payment, decision, fee_minor, fee_schedule })))
+        Ok(Flow::Continue(Box::new(PricedPayment { payment: scored.payment, fee_minor, fee_schedule })))
     }
 }

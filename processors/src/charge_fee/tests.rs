@@ -3,12 +3,11 @@
 
 use tidemill_core::{EventTime, Meta, Settings};
 use tidemill_schemas::payment::PaymentBody;
-use tidemill_schemas::{
-    CounterpartyProfile, Decision, FeeSchedule, FeeTier, PayerProfile, PricedPayment, ScoredPayment, Verdict,
-};
+use tidemill_schemas::{FeeSchedule, FeeTier, PaymentType, PricedPayment, ScoredPayment};
 use tidemill_testkit::{Driver, rows};
 
 use super::SPEC;
+use crate::fixture::payment_body;
 
 const CHAIN: &str = r#"tiers = [{ up_to_minor = 10_000, rate = "0.01" }, { up_to_minor = 100_000, rate = "0.005" }, { rate = "0.001" }]
 min_minor = 10
@@ -16,37 +15,9 @@ max_minor = 2_500"#;
 
 fn scored(amount_minor: i64, currency: &str, channel: &str, created_at: &str) -> ScoredPayment {
     let created_at = EventTime::parse(created_at).expect("RFC 3339");
-    let payment = PaymentBody {
-        payment_id: "p1".to_owned(),
-        source: "shop".to_owned(),
-        payment_type: "transfer".to_owned(),
-        debit_account: "a".to_owned(),
-        credit_account: "b".to_owned(),
-        amount_minor,
-        currency: currency.to_owned(),
-        created_at,
-        channel: channel.to_owned(),
-        merchant: None,
-        customer: None,
-        description: None,
-        metadata: Default::default(),
-        body_hash: "00".to_owned(),
-    };
-    let decision = Decision {
-        meta: Meta::default(),
-        payment_id: payment.payment_id.clone(),
-        source: payment.source.clone(),
-        debit_account: payment.debit_account.clone(),
-        verdict: Verdict::Accept,
-        score: 0,
-        threshold: 100,
-        rules: Vec::new(),
-        rule_set: "none@1".to_owned(),
-        payer: PayerProfile::default(),
-        counterparty: CounterpartyProfile::default(),
-        event_time: created_at,
-    };
-    ScoredPayment { payment, decision }
+    let (currency, channel) = (currency.to_owned(), channel.to_owned());
+    let payment = PaymentBody { amount_minor, currency, channel, created_at, ..payment_body() };
+    ScoredPayment { payment, decision: None }
 }
 
 /// The fee of one amount under one schedule.
@@ -245,4 +216,27 @@ fn settings_that_cannot_be_used_are_named() {
         let errors = (SPEC.build)(&settings).err().unwrap_or_default();
         assert_eq!(errors.iter().map(|error| error.key.as_str()).collect::<Vec<_>>(), [key], "{text}");
     }
+}
+
+/// A hold is free until money is taken, and what gives money back is, too.
+#[test]
+fn only_what_takes_money_costs_a_fee() {
+    for payment_type in PaymentType::ALL {
+        let mut driver = Driver::new(&[(&SPEC, SPEC.example)]);
+        let mut event = scored(50_000, "EUR", "web", "2026-01-01T00:00:00Z");
+        event.payment.payment_type = payment_type;
+        let ran = driver.send_event(event);
+        let priced = ran.passed_as::<PricedPayment>();
+        let expected = match payment_type {
+            PaymentType::Transfer | PaymentType::Withdrawal | PaymentType::Capture | PaymentType::ForcePost => {
+                (300, "standard@1")
+            }
+            _ => (0, ""),
+        };
+        assert_eq!((priced.fee_minor, priced.fee_schedule.as_str()), expected, "{payment_type:?}");
+    }
+    let mut no_schedules = Driver::new(&[(&SPEC, "")]);
+    let mut refund = scored(50_000, "EUR", "web", "2026-01-01T00:00:00Z");
+    refund.payment.payment_type = PaymentType::Refund;
+    assert_eq!(no_schedules.send_event(refund).code(), "passed");
 }
