@@ -112,8 +112,8 @@ fn admit(account: Option<Account>, instruction: &Instruction) -> Result<Account,
     Ok(account)
 }
 
-/// Notes how much is held for the account by one authorisation. What is held for an account that does not exist is
-/// not noted, and so is not taken off later either.
+/// Notes how much is held for the account by one authorisation. What is held for an account that does not exist, or
+/// would make more than 64 bits, is not noted, and so is not taken off later either.
 fn note_hold(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Reject> {
     let Instruction { account_id, source, debit_account, payment_id, amount_minor, .. } = instruction;
     let key = receipts::key(account_id, source, debit_account, payment_id);
@@ -126,8 +126,8 @@ fn note_hold(instruction: &Instruction, context: &mut Context<'_>) -> Result<(),
         return Ok(());
     }
     let change = i128::from(*amount_minor) - i128::from(noted.map_or(0, |noted| noted.held_minor));
-    let pending_in_minor = i64::try_from(i128::from(account.pending_in_minor) + change);
-    account.pending_in_minor = pending_in_minor.map_err(|_| Reject::new(&LEDGER_UNBALANCED).because(TOO_MUCH_HELD))?;
+    let Ok(pending_in_minor) = i64::try_from(i128::from(account.pending_in_minor) + change) else { return Ok(()) };
+    account.pending_in_minor = pending_in_minor;
     match amount_minor {
         0 => INCOMING_HOLDS.delete(context.state, &key)?,
         held_minor => INCOMING_HOLDS.put(context.state, &key, &IncomingHold { held_minor: *held_minor })?,
@@ -135,8 +135,6 @@ fn note_hold(instruction: &Instruction, context: &mut Context<'_>) -> Result<(),
     book::write_account(account_id, &account, context)?;
     Ok(())
 }
-
-const TOO_MUCH_HELD: &str = "what is held for an account does not fit 64 bits";
 
 /// Gives returned money back to the payer, or puts it in suspense. There is no third hop.
 fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<(), Reject> {

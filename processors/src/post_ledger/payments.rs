@@ -107,7 +107,7 @@ fn carry_out(
     let PricedPayment { payment, fee_minor, fee_schedule } = priced;
     let request = Request { payment, fee_minor: *fee_minor, fee_schedule, config };
     let mut decided = judge(&request, context)?;
-    let mut outcome = PaymentOutcome {
+    let outcome = PaymentOutcome {
         fee_minor: *fee_minor,
         fee_schedule: fee_schedule.clone(),
         hold: decided.hold,
@@ -145,7 +145,6 @@ fn carry_out(
     }
     let answered = Answered { fee_minor: *fee_minor, ..Answered::outcome(OK, outcome.status) };
     context.effects.emit("status", answered.status(payment, customer));
-    outcome.at = payment.created_at;
     if let Some(now) = outcomes::remember(context, identity, outcome, payment.created_at, config)? {
         outcomes::end_holds(now, context)?;
     }

@@ -367,15 +367,24 @@ fn reference_samples() -> Vec<Sample> {
         currency: "EUR".to_owned(),
         channel: "web".to_owned(),
         tiers: vec![
-            FeeTier { up_to_minor: Some(10_000), rate: "0.01".to_owned() },
-            FeeTier { up_to_minor: None, rate: "0.005".to_owned() },
+            FeeTier { up_to_minor: Some(10_000), rate: "0.01".to_owned(), flat_minor: Some(5) },
+            FeeTier { up_to_minor: None, rate: "0.005".to_owned(), flat_minor: None },
         ],
         flat_minor: 0,
         min_minor: 10,
         max_minor: Some(2_500),
         rounding: "half_even".to_owned(),
+        model: text("volume"),
+        payment_types: vec!["capture".to_owned()],
     };
-    let bare_schedule = FeeSchedule { meta: bare_meta(), tiers: Vec::new(), max_minor: None, ..schedule.clone() };
+    let bare_schedule = FeeSchedule {
+        meta: bare_meta(),
+        tiers: Vec::new(),
+        max_minor: None,
+        model: None,
+        payment_types: Vec::new(),
+        ..schedule.clone()
+    };
     let alert = Alert {
         meta: meta(),
         subject: "alice".to_owned(),

@@ -9,6 +9,7 @@ mod reference;
 mod requests;
 mod scenarios;
 mod script;
+mod stories;
 mod streams;
 mod world;
 
