@@ -23,16 +23,16 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Run the version that wrote it. No other task is held up, and nothing is processed without a checkpoint.",
     },
     Condition {
-        code: "group_offsets_disagree",
-        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
-        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
-                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
-    },
-    Condition {
         code: "group_not_left",
         summary: "A worker that stops for good could not take its slot out of the group.",
         remedy: "Nothing has to be done: others get its tasks when the session has run out. If it repeats, the message says \
                  what the broker refuses; a cluster that does not speak `PLAINTEXT` always does.",
+    },
+    Condition {
+        code: "group_offsets_disagree",
+        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
+        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
+                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
     },
     Condition {
         code: "journal_tail_cut",

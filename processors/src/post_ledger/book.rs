@@ -51,6 +51,13 @@ pub(super) struct Line {
     pub(super) leg_no: i32,
 }
 
+impl Line {
+    /// A line of one leg that leaves holds alone.
+    pub(super) fn of(kind: EntryKind, account: Slot, contra: Slot, amount_minor: i64, leg_no: i32) -> Self {
+        Self { account, contra, kind, amount_minor: i128::from(amount_minor), hold_minor: 0, leg_no }
+    }
+}
+
 /// A balance would leave 64 bits. The book that says so must not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Overflow;

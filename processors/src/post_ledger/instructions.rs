@@ -76,18 +76,10 @@ fn book_credit<'a>(
     }
     let account = book.add(instruction.account_id.clone(), payee);
     let contra = book.add_internal(Internal::InTransit, context.state)?;
-    let line = |kind, contra, minor: i64| Line {
-        account,
-        contra,
-        kind,
-        amount_minor: i128::from(minor),
-        hold_minor: 0,
-        leg_no: 2,
-    };
-    let mut posted = book.post(line(EntryKind::Credit, contra, instruction.amount_minor));
+    let mut posted = book.post(Line::of(EntryKind::Credit, account, contra, instruction.amount_minor, 2));
     if let Some(undone) = undone {
         let fees = book.add_internal(Internal::Fees, context.state)?;
-        posted = posted.and_then(|()| book.post(line(EntryKind::Fee, fees, undone.fee_minor)));
+        posted = posted.and_then(|()| book.post(Line::of(EntryKind::Fee, account, fees, undone.fee_minor, 2)));
     }
     Ok(posted.map(|()| book).map_err(|Overflow| PaymentCode::AmountOverflow))
 }
@@ -210,19 +202,11 @@ fn post_return(
     fee_back_minor: i64,
     context: &mut Context<'_>,
 ) -> Result<bool, Reject> {
-    let line = |kind, contra, minor: i64| Line {
-        account,
-        contra,
-        kind,
-        amount_minor: i128::from(minor),
-        hold_minor: 0,
-        leg_no: 3,
-    };
     let in_transit = book.add_internal(Internal::InTransit, context.state)?;
-    let mut posted = book.post(line(EntryKind::Return, in_transit, amount_minor));
+    let mut posted = book.post(Line::of(EntryKind::Return, account, in_transit, amount_minor, 3));
     if fee_back_minor > 0 {
         let fees = book.add_internal(Internal::Fees, context.state)?;
-        posted = posted.and_then(|()| book.post(line(EntryKind::Fee, fees, fee_back_minor)));
+        posted = posted.and_then(|()| book.post(Line::of(EntryKind::Fee, account, fees, fee_back_minor, 3)));
     }
     Ok(posted.is_ok())
 }

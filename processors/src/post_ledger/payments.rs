@@ -239,8 +239,7 @@ impl<'a> Request<'a> {
         book.post(debit)?;
         if self.fee_minor > 0 {
             let contra = book.add_internal(Internal::Fees, context.state)?;
-            let amount_minor = -i128::from(self.fee_minor);
-            book.post(Line { account, contra, kind: EntryKind::Fee, amount_minor, hold_minor: 0, leg_no: 1 })?;
+            book.post(Line::of(EntryKind::Fee, account, contra, -self.fee_minor, 1))?;
         }
         if is_checked && take.needed_minor > 0 && available_minor < take.needed_minor {
             return Err(PaymentCode::InsufficientFunds.into());
