@@ -7,6 +7,7 @@ mod holds;
 mod precedence;
 mod reference;
 mod requests;
+mod retention;
 mod scenarios;
 mod script;
 mod stories;
