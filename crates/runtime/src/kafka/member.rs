@@ -172,21 +172,23 @@ impl KafkaMember {
         Ok(None)
     }
 
-    fn answer(&mut self, event: &MemberEvent) -> Result<()> {
-        const DURING: &str = "answer the group";
-        let partitions: Vec<_> =
-            tasks_of(event).iter().map(|task| TopicPartition::new(self.tasks_topic.as_str(), *task)).collect();
-        // An explicit position, because there is none to go back to; the partitions stay paused and are never fetched.
-        let partitions = list(partitions.iter().map(|partition| (partition, Offset::Offset(0))))?;
-        let answered = match event {
-            MemberEvent::Assigned(_) => self
-                .consumer()
-                .incremental_assign(&partitions)
-                .and_then(|()| if partitions.count() > 0 { self.consumer().pause(&partitions) } else { Ok(()) }),
-            MemberEvent::Revoked(_) | MemberEvent::Lost(_) => self.consumer().incremental_unassign(&partitions),
-        };
-        answered.map_err(|error| broker_error(DURING, &error))
+    fn answer(&self, event: &MemberEvent) -> Result<()> {
+        answer(self.consumer(), &self.tasks_topic, event)
     }
+}
+
+fn answer(consumer: &BaseConsumer<GroupContext>, tasks_topic: &str, event: &MemberEvent) -> Result<()> {
+    const DURING: &str = "answer the group";
+    let partitions: Vec<_> = tasks_of(event).iter().map(|task| TopicPartition::new(tasks_topic, *task)).collect();
+    // An explicit position, because there is none to go back to; the partitions stay paused and are never fetched.
+    let partitions = list(partitions.iter().map(|partition| (partition, Offset::Offset(0))))?;
+    let answered = match event {
+        MemberEvent::Assigned(_) => consumer
+            .incremental_assign(&partitions)
+            .and_then(|()| if partitions.count() > 0 { consumer.pause(&partitions) } else { Ok(()) }),
+        MemberEvent::Revoked(_) | MemberEvent::Lost(_) => consumer.incremental_unassign(&partitions),
+    };
+    answered.map_err(|error| broker_error(DURING, &error))
 }
 
 fn unknown_member() -> BrokerError {
@@ -261,22 +263,23 @@ impl Drop for KafkaMember {
         self.consumer().context().is_closing.store(true, Ordering::Relaxed);
         let told = std::mem::take(&mut self.unanswered);
         let untold = std::iter::from_fn(|| self.consumer().context().next_change()).collect::<Vec<_>>();
-        for event in told.into_iter().chain(untold) {
-            if let Err(error) = self.answer(&event) {
-                tracing::debug!(%error, "a member that is closing could not answer its group");
-            }
-        }
+        let events = told.into_iter().chain(untold).collect();
         if let Some(consumer) = self.consumer.take() {
-            close(consumer);
+            close(consumer, self.tasks_topic.clone(), events);
         }
     }
 }
 
-/// Closes on a thread of its own and waits for it no longer than a while: librdkafka was seen to wait for ever when a
-/// member lost its membership in the moment in which it was closed.
-fn close(consumer: BaseConsumer<GroupContext>) {
+/// Answers what the group still waits for and closes, on a thread of its own, and waits for it no longer than a while:
+/// librdkafka was seen to wait for ever when a member lost its membership in the moment in which it was closed.
+fn close(consumer: BaseConsumer<GroupContext>, tasks_topic: String, events: Vec<MemberEvent>) {
     let (done, closed) = channel();
     std::thread::spawn(move || {
+        for event in &events {
+            if let Err(error) = answer(&consumer, &tasks_topic, event) {
+                tracing::debug!(%error, "a member that is closing could not answer its group");
+            }
+        }
         // Changes that wait are answered while the client still serves answers.
         while let Some(Ok(_)) = consumer.poll(Duration::ZERO) {}
         drop(consumer);
