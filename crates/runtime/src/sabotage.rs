@@ -49,6 +49,7 @@ bugs! {
     NoSettling "no_settling" "Does not fence the dead owner of a task, nor waits for what it left open.",
     CatchUpOnce "catch_up_once" "Does not read the state log again after the dead owner was fenced.",
     NoSuccession "no_succession" "Opens a producer without asking what its predecessor left open.",
+    AbortInDoubt "abort_in_doubt" "Aborts its transaction although a connection was lost.",
     ReuseProducer "reuse_producer" "Goes on with a producer whose commit timed out.",
     UnknownIsAborted "unknown_is_aborted" "Takes a commit without an answer for aborted.",
     UnknownIsCommitted "unknown_is_committed" "Takes a commit without an answer for committed.",

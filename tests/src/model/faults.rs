@@ -127,8 +127,8 @@ impl ModelKafka {
         let HeldEnd { identity, end } = core.coordinator.held.remove(index);
         let was_open = core.is_ongoing(&identity.transactional_id);
         match core.end(&identity, end) {
-            Ok(()) if was_open => HeldOutcome::Ended,
-            Ok(()) => HeldOutcome::AlreadyEnded,
+            Ok(_) if was_open => HeldOutcome::Ended,
+            Ok(_) => HeldOutcome::AlreadyEnded,
             Err(refusal) => HeldOutcome::Refused(refusal),
         }
     }
