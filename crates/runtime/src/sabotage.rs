@@ -55,6 +55,7 @@ bugs! {
     UnknownIsCommitted "unknown_is_committed" "Takes a commit without an answer for committed.",
     NoClaim "no_claim" "Writes no claim when it takes a task over.",
     ReleaseEarly "release_early" "Tells the group that a task is free before its work is committed.",
+    NoVacancy "no_vacancy" "Leaves a task alone that the group has given to nobody.",
     UnansweredRelease "unanswered_release" "Does not answer a revocation when the release of the tasks fails.",
     ForgetOwned "forget_owned" "Does not start the tasks it owns when an attempt to take them up again fails.",
     ReadFailureIsReject "read_failure_is_reject" "Takes a store that cannot be read for a fault of the record.",

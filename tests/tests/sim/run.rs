@@ -289,8 +289,9 @@ impl Run {
     fn evidence<T>(&self, observer: &Observer, look: impl FnOnce(&Evidence<'_>) -> T) -> T {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let group = self.site.group();
-        let Self { site, machines, .. } = self;
-        look(&Evidence { requests: &requests, observer, broker: &site.broker, machines, group })
+        let Self { site, machines, adversary, .. } = self;
+        let may_refuse_releases = adversary.is_some();
+        look(&Evidence { requests: &requests, observer, broker: &site.broker, machines, group, may_refuse_releases })
     }
 
     fn wait(&self, longest: Duration, mut is_reached: impl FnMut() -> bool) -> bool {

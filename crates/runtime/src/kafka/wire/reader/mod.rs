@@ -42,6 +42,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// What a new topic takes until every broker knows it.
 const UNKNOWN_MAX: Duration = Duration::from_secs(10);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// That it looks for brokers, a reader says no more often than this.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// No leader, no follower: a client.
 const CLIENT: i32 = -1;
 const NO_SESSION: i32 = 0;
@@ -65,6 +67,7 @@ pub(in crate::kafka) struct WireReader {
     turn: usize,
     /// Brokers are not asked again before this.
     paused_until: Option<Instant>,
+    told_at: Option<Instant>,
     /// Since when a partition has not been found.
     unknown_since: Option<Instant>,
     /// An error that came behind records of the same poll: those are handed over first.
@@ -92,6 +95,7 @@ impl WireReader {
             assignments: 0,
             turn: 0,
             paused_until: None,
+            told_at: None,
             unknown_since: None,
             error: None,
         }
@@ -167,8 +171,7 @@ impl WireReader {
         match self.cluster.layout(&topics) {
             Ok(layout) => self.leaders.extend(layout.leaders),
             Err(error) if error.kind == BrokerErrorKind::Retriable => {
-                tracing::warn!(%error, "a reader looks for brokers");
-                self.paused_until = Some(Instant::now() + RECONNECT_PAUSE);
+                self.look_again(&error);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -193,9 +196,17 @@ impl WireReader {
         if error.kind != BrokerErrorKind::Retriable {
             return Err(error);
         }
-        tracing::warn!(%error, "a reader looks for brokers");
-        self.paused_until = Some(Instant::now() + RECONNECT_PAUSE);
+        self.look_again(&error);
         Ok(())
+    }
+
+    fn look_again(&mut self, error: &BrokerError) {
+        let now = Instant::now();
+        self.paused_until = Some(now + RECONNECT_PAUSE);
+        if self.told_at.is_none_or(|told_at| now.duration_since(told_at) >= TELL_INTERVAL) {
+            self.told_at = Some(now);
+            tracing::warn!(%error, "a reader looks for brokers");
+        }
     }
 
     /// Waits for answers until `deadline`, and takes those that are there.
