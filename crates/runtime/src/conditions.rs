@@ -128,6 +128,11 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Nothing has to be done: the next owner ends what was left open.",
     },
     Condition {
+        code: "tasks_unowned",
+        summary: "The group had given tasks to nobody, as it can happen when a broker restarts during a rebalance.",
+        remedy: "Nothing has to be done: a worker leaves the group and joins it again, and the tasks are shared out anew.",
+    },
+    Condition {
         code: "thread_not_started",
         summary: "The operating system gave no thread for the start of a task.",
         remedy: "The worker fails and tries again. Raise the limit of threads or processes of this user, or free memory.",

@@ -220,7 +220,8 @@ impl Transaction {
     /// remembers.
     fn try_abort(&mut self) -> bool {
         let deadline = self.timeout;
-        self.standing == Standing::Good && self.end(|producer| producer.abort(deadline)).is_ok()
+        (self.standing == Standing::Good || sabotaged!(AbortInDoubt))
+            && self.end(|producer| producer.abort(deadline)).is_ok()
     }
 
     fn note_doubt(&mut self) {

@@ -1,8 +1,10 @@
-//! The transaction coordinator, protocol v1: one producer id per transactional id, epochs that fence, and ends that are
-//! decided at once but written marker by marker.
+//! The transaction coordinator: one producer id per transactional id, epochs that fence, and ends that are decided at once
+//! but written marker by marker. In the second protocol an end raises the epoch, and its markers carry the new one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+
+use tidemill_runtime::broker::TransactionProtocol;
 
 use super::core::Core;
 use super::faults::{EndFault, Hang, HeldEnd};
@@ -17,6 +19,12 @@ pub enum TransactionState {
     /// Decided, with markers still to be written.
     Prepare(TransactionEnd),
     Complete(TransactionEnd),
+}
+
+impl TransactionState {
+    fn is_end(self, end: TransactionEnd) -> bool {
+        matches!(self, Self::Prepare(decided) | Self::Complete(decided) if decided == end)
+    }
 }
 
 /// A transactional id at one epoch: what a client holds.
@@ -110,6 +118,25 @@ impl Coordinator {
         Ok(transaction)
     }
 
+    /// The id at the epoch of the client, or past it by the very end that the client asks for again: with the second
+    /// protocol the coordinator knows that by the epoch.
+    fn ending(
+        &mut self,
+        identity: &Identity,
+        end: TransactionEnd,
+        protocol: TransactionProtocol,
+    ) -> Result<&mut Transaction, Refusal> {
+        let transaction = self.transactions.get_mut(&identity.transactional_id).ok_or(Refusal::ProducerFenced)?;
+        let has_ended = protocol == TransactionProtocol::Second
+            && transaction.producer == identity.producer
+            && transaction.epoch == identity.epoch + 1
+            && transaction.state.is_end(end);
+        if !has_ended {
+            transaction.check_epoch(identity)?;
+        }
+        Ok(transaction)
+    }
+
     pub(super) fn of_producer(&self, producer: ProducerId) -> Option<(&String, &Transaction)> {
         self.transactions.iter().find(|(_, transaction)| transaction.producer == producer)
     }
@@ -192,10 +219,10 @@ impl Core {
         Ok(transaction)
     }
 
-    /// A request of a client to end its transaction, with whatever the network does to it.
-    pub(super) fn request_end(&mut self, identity: &Identity, end: TransactionEnd) -> Result<(), Refusal> {
+    /// A request of a client to end its transaction, with whatever the network does to it. Tells the epoch of the next.
+    pub(super) fn request_end(&mut self, identity: &Identity, end: TransactionEnd) -> Result<u32, Refusal> {
         let held = HeldEnd { identity: identity.clone(), end };
-        match self.coordinator.current(identity)?.end_faults.pop_front() {
+        match self.coordinator.ending(identity, end, self.options.protocol)?.end_faults.pop_front() {
             None => self.end(identity, end),
             Some(EndFault::HoldRequest) => {
                 self.coordinator.held.push(held);
@@ -209,30 +236,41 @@ impl Core {
         }
     }
 
-    /// `EndTxn`. With protocol v1 all transactions of a producer have one epoch, so a request that comes late may well end
-    /// a later one than was meant.
-    pub(super) fn end(&mut self, identity: &Identity, end: TransactionEnd) -> Result<(), Refusal> {
-        match self.coordinator.current(identity)?.state {
-            TransactionState::Ongoing => {
+    /// `EndTxn`. With the first protocol all transactions of a producer have one epoch, so a request that comes late may
+    /// well end a later one than was meant. With the second an abort is accepted where nothing runs, and the coordinator
+    /// forgets for it what it had decided before.
+    pub(super) fn end(&mut self, identity: &Identity, end: TransactionEnd) -> Result<u32, Refusal> {
+        let protocol = self.options.protocol;
+        let transaction = self.coordinator.ending(identity, end, protocol)?;
+        let is_repeated = protocol == TransactionProtocol::First || transaction.epoch != identity.epoch;
+        match transaction.state {
+            TransactionState::Ongoing => self.decide(&identity.transactional_id, end),
+            TransactionState::Prepare(decided) if decided == end => return Err(Refusal::ConcurrentTransactions),
+            TransactionState::Complete(decided) if decided == end && is_repeated => {}
+            TransactionState::Empty | TransactionState::Complete(_)
+                if protocol == TransactionProtocol::Second && end == TransactionEnd::Abort =>
+            {
                 self.decide(&identity.transactional_id, end);
-                Ok(())
             }
-            TransactionState::Prepare(decided) if decided == end => Err(Refusal::ConcurrentTransactions),
-            TransactionState::Complete(decided) if decided == end => Ok(()),
             TransactionState::Empty | TransactionState::Prepare(_) | TransactionState::Complete(_) => {
-                Err(Refusal::InvalidTxnState)
+                return Err(Refusal::InvalidTxnState);
             }
         }
+        Ok(self.coordinator.entry(&identity.transactional_id).epoch)
     }
 
     /// From here on the end is certain; what is left is to write it everywhere.
     fn decide(&mut self, transactional_id: &str, end: TransactionEnd) {
+        let protocol = self.options.protocol;
         let hang = match end {
             TransactionEnd::Commit => self.coordinator.entry(transactional_id).hang.take(),
             TransactionEnd::Abort => None,
         };
         let transaction = self.coordinator.entry(transactional_id);
         transaction.state = TransactionState::Prepare(end);
+        if protocol == TransactionProtocol::Second {
+            transaction.epoch += 1;
+        }
         let (partitions, groups) = (transaction.partitions.clone(), transaction.groups.clone());
         let partitions = partitions.into_iter().map(Target::Partition);
         let groups = groups.into_iter().map(Target::Offsets);

@@ -102,6 +102,12 @@ impl ModelKafka {
         core.group(group).fence_slot(slot, now)
     }
 
+    /// A rebalance is cut short: the next task that a member gives up has no owner until somebody joins or leaves. Seen
+    /// where a broker restarted between the two rebalances in which a task changes hands, and static members came back.
+    pub fn lose_rejoin(&self, group: &str) {
+        self.shared.lock().group(group).lose_rejoin();
+    }
+
     /// Removes the member of this slot: its session times out now, or an operator removes it. Says whether there was one.
     pub fn expire_member(&self, group: &str, slot: &str) -> bool {
         self.shared.lock().group(group).remove_slot(slot)
@@ -127,8 +133,8 @@ impl ModelKafka {
         let HeldEnd { identity, end } = core.coordinator.held.remove(index);
         let was_open = core.is_ongoing(&identity.transactional_id);
         match core.end(&identity, end) {
-            Ok(()) if was_open => HeldOutcome::Ended,
-            Ok(()) => HeldOutcome::AlreadyEnded,
+            Ok(_) if was_open => HeldOutcome::Ended,
+            Ok(_) => HeldOutcome::AlreadyEnded,
             Err(refusal) => HeldOutcome::Refused(refusal),
         }
     }

@@ -111,11 +111,20 @@ pub(super) struct Group {
     phase: Phase,
     next_member: MemberId,
     members: BTreeMap<MemberId, State>,
+    /// The next member that gives a task up does not ask for the rebalance that would give it to another.
+    loses_rejoin: bool,
 }
 
 impl Default for Group {
     fn default() -> Self {
-        Self { tasks: 0, generation: 0, phase: Phase::Stable, next_member: 0, members: BTreeMap::new() }
+        Self {
+            tasks: 0,
+            generation: 0,
+            phase: Phase::Stable,
+            next_member: 0,
+            members: BTreeMap::new(),
+            loses_rejoin: false,
+        }
     }
 }
 
@@ -166,6 +175,17 @@ impl Group {
         self.members.retain(|_, member| !member.is_abandoned || member.standing == Standing::Active);
     }
 
+    /// The member goes for good, and whoever is left shares out what it had.
+    pub(super) fn leave(&mut self, id: MemberId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let was_active = member.standing == Standing::Active;
+        member.remove(Standing::Expired);
+        member.is_abandoned = true;
+        if was_active {
+            self.after_removal();
+        }
+    }
+
     /// Removes the member of this slot as if its session had timed out now. Says whether there was one.
     pub(super) fn remove_slot(&mut self, slot: &str) -> bool {
         let of_slot = |member: &&mut State| member.slot == slot && member.standing == Standing::Active;
@@ -188,6 +208,11 @@ impl Group {
             ghost.is_abandoned = true;
         }
         true
+    }
+
+    /// The next task that is given up is given to nobody, until another member joins or leaves.
+    pub(super) fn lose_rejoin(&mut self) {
+        self.loses_rejoin = true;
     }
 
     /// Removes the members that were not heard of in time.
@@ -266,7 +291,8 @@ impl Group {
         if let MemberEvent::Revoked(tasks) | MemberEvent::Lost(tasks) = event {
             member.owned.retain(|task| !tasks.contains(task));
         }
-        if matches!(event, MemberEvent::Revoked(_)) && member.standing == Standing::Active {
+        let is_rejoining = matches!(event, MemberEvent::Revoked(_)) && member.standing == Standing::Active;
+        if is_rejoining && !std::mem::take(&mut self.loses_rejoin) {
             member.has_joined = true;
             self.phase = Phase::Joining;
             self.finish_rebalance();

@@ -67,6 +67,11 @@ impl Member for ModelMember {
         Err(BrokerError::new(BrokerErrorKind::Misconfigured, "acknowledge", message))
     }
 
+    fn leave(self: Box<Self>) -> Result<()> {
+        self.shared.lock().group(&self.group).leave(self.id);
+        Ok(())
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

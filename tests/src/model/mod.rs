@@ -1,9 +1,9 @@
-//! A model of what Apache Kafka does for transactional clients of protocol v1, in memory and in one process, for the
+//! A model of what Apache Kafka does for transactional clients of either protocol, in memory and in one process, for the
 //! simulation to run the production engine on.
 //!
 //! What is modelled, and rests on measurements on a real broker: offsets that markers and aborted records occupy, the
 //! last stable offset, markers that are written partition by partition, epochs and fencing, time-outs that look like
-//! fencing, ends that come late and hit a later transaction, static members and generations, pending offsets, and
+//! fencing, ends that come late and (in the first protocol) hit a later transaction, static members and generations, pending offsets, and
 //! transactions that hang or are left open on some partitions by a restart. What is not: leaders and replicas, compaction and retention, sequence numbers, quotas. The log
 //! of a partition begins at 0 for ever. A member is heard of only when it polls; librdkafka also has a thread for that.
 //!

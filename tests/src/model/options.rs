@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidemill_runtime::broker::TransactionProtocol;
+
 /// When the markers of an ended transaction are written. Each partition, and each group's positions, has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Markers {
@@ -33,6 +35,7 @@ pub enum Waiting {
 
 #[derive(Clone, Copy, Debug)]
 pub struct ModelOptions {
+    pub protocol: TransactionProtocol,
     pub markers: Markers,
     pub sending: Sending,
     pub waiting: Waiting,
@@ -43,6 +46,7 @@ pub struct ModelOptions {
 impl Default for ModelOptions {
     fn default() -> Self {
         Self {
+            protocol: TransactionProtocol::First,
             markers: Markers::AtOnce,
             sending: Sending::AtFlush,
             waiting: Waiting::Never,

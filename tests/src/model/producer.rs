@@ -1,5 +1,5 @@
-//! Producers, with librdkafka's part in it: the queue, what was registered with the coordinator, and the states in which a
-//! call is refused without asking the broker.
+//! Producers, with the client's part in it: the queue, what was registered with the coordinator, and the states in which a
+//! call is refused without asking the broker. In the first protocol the client is librdkafka, in the second the engine's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tidemill_runtime::broker::{
     BrokerError, BrokerErrorKind, Member, Outgoing, Producer, ProducerOptions, Result, TopicPartition,
+    TransactionProtocol,
 };
 
 use super::coordinator::Identity;
@@ -132,8 +133,8 @@ impl ModelProducer {
         let Self { shared, identity, queues, registered, is_registered, is_joined, acknowledged, ended_in, .. } = self;
         let pushed = shared.until(deadline, |core| match identity {
             Some(identity) => {
-                check_connection(core, *is_joined, *ended_in)?;
                 *is_registered = true;
+                check_connection(core, *is_joined, *ended_in)?;
                 write_in_transaction(core, identity, queues, registered, acknowledged)?;
                 *is_joined = true;
                 Ok(())
@@ -189,8 +190,12 @@ impl ModelProducer {
         let identity = self.identity(during)?;
         if self.is_registered {
             self.phase = Phase::Ending(end);
-            let ended = self.shared.until(deadline, |core| core.request_end(&identity, end).map(|()| core.incarnation));
-            self.ended_in = self.note(ended.map_err(|refusal| refusal.during(during)))?;
+            let ended = self
+                .shared
+                .until(deadline, |core| core.request_end(&identity, end).map(|epoch| (core.incarnation, epoch)));
+            let (incarnation, epoch) = self.note(ended.map_err(|refusal| refusal.during(during)))?;
+            self.ended_in = incarnation;
+            self.identity = Some(Identity { epoch, ..identity });
         }
         self.close();
         Ok(())
@@ -292,9 +297,15 @@ impl Producer for ModelProducer {
 }
 
 /// Until the coordinator has taken something into a transaction, its requests go over the connection that the last one
-/// ended on, or not at all: a coordinator that came back may have left that open where this one would write.
+/// ended on, or not at all: a coordinator that came back may have left that open where this one would write. The engine's
+/// own client gives a transaction up for any connection that is lost.
 fn check_connection(core: &Core, is_joined: bool, ended_in: u64) -> std::result::Result<(), Refusal> {
-    if is_joined || core.incarnation == ended_in { Ok(()) } else { Err(Refusal::ConnectionLost) }
+    match core.options.protocol {
+        _ if core.incarnation == ended_in => Ok(()),
+        TransactionProtocol::First if is_joined => Ok(()),
+        TransactionProtocol::First => Err(Refusal::ConnectionLost),
+        TransactionProtocol::Second => Err(Refusal::TransactionCutOff),
+    }
 }
 
 fn write_in_transaction(

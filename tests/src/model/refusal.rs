@@ -17,6 +17,8 @@ pub enum Refusal {
     LeaderNotAvailable,
     /// The broker went away since the producer's last transaction ended, and may have left that undone.
     ConnectionLost,
+    /// The same where the client is ours: the transaction is over, and the producer could still end it.
+    TransactionCutOff,
     /// The partition takes no records of this producer, so the flush runs into its deadline.
     NotAcknowledged,
     UnknownTopicOrPartition,
@@ -42,6 +44,7 @@ impl Refusal {
             | Self::UnstableOffsetCommit => BrokerErrorKind::Retriable,
             Self::InvalidTxnState | Self::ConnectionLost => BrokerErrorKind::Fatal,
             Self::NotAcknowledged
+            | Self::TransactionCutOff
             | Self::UnknownMemberId
             | Self::IllegalGeneration
             | Self::FencedInstanceId

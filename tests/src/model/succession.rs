@@ -1,7 +1,7 @@
 //! What whoever succeeds a producer asks of the broker.
 
 use tidemill_runtime::broker::{
-    Decision, LastTransaction, OpenTransaction, Standing, TopicPartition, TransactionPhase, TransactionProtocol,
+    Decision, LastTransaction, OpenTransaction, Standing, TopicPartition, TransactionPhase,
 };
 
 use super::coordinator::{Target, TransactionState};
@@ -23,7 +23,7 @@ impl Core {
             TransactionState::Complete(TransactionEnd::Abort) => TransactionPhase::Ended(Decision::Abort),
         };
         Some(LastTransaction {
-            protocol: TransactionProtocol::First,
+            protocol: self.options.protocol,
             producer_id: transaction.producer as i64,
             producer_epoch: transaction.epoch as i16,
             phase,

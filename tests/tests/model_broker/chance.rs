@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidemill_runtime::broker::{BrokerErrorKind, Producer};
+use tidemill_runtime::broker::{BrokerErrorKind, Producer, TransactionProtocol};
 use tidemill_runtime::conformance::Random;
 use tidemill_tests::model::{Markers, ModelKafka, ModelOptions, Sending};
 
@@ -73,10 +73,10 @@ impl Writer {
     }
 }
 
-fn run(seed: u64, choices: &[usize], sending: Sending) -> [Vec<String>; 2] {
+fn run(seed: u64, choices: &[usize], protocol: TransactionProtocol, sending: Sending) -> [Vec<String>; 2] {
     let clock = Arc::new(TurnedClock::default());
     let markers = Markers::Delayed { seed, max: Duration::from_millis(50) };
-    let kafka = model(&clock, ModelOptions { markers, sending, ..ModelOptions::default() });
+    let kafka = model(&clock, ModelOptions { protocol, markers, sending, ..ModelOptions::default() });
     let writer = |index| Writer { id: format!("{index}"), producer: None, written: Vec::new(), is_open: false };
     let mut writers: Vec<Writer> = (0..PRODUCERS).map(writer).collect();
     let mut expected = Expected::default();
@@ -106,13 +106,16 @@ fn run(seed: u64, choices: &[usize], sending: Sending) -> [Vec<String>; 2] {
 fn what_was_committed_is_read_once_and_nothing_else() {
     let mut random = Random::printed();
     let started_at = Instant::now();
-    for sending in [Sending::AtFlush, Sending::AtOnce] {
+    let (first, second) = (TransactionProtocol::First, TransactionProtocol::Second);
+    let clients =
+        [(first, Sending::AtFlush), (first, Sending::AtOnce), (second, Sending::AtFlush), (second, Sending::AtOnce)];
+    for (protocol, sending) in clients {
         for _ in 0..10 {
             let seed = random.number();
             let choices: Vec<usize> = (0..STEPS).map(|_| random.below(PRODUCERS * 10)).collect();
-            let found = run(seed, &choices, sending);
-            assert_eq!(run(seed, &choices, sending), found, "the same seed does the same");
+            let found = run(seed, &choices, protocol, sending);
+            assert_eq!(run(seed, &choices, protocol, sending), found, "the same seed does the same");
         }
     }
-    println!("{} steps in {:?}", 40 * STEPS, started_at.elapsed());
+    println!("{} steps in {:?}", 80 * STEPS, started_at.elapsed());
 }

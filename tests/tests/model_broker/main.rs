@@ -8,6 +8,7 @@ mod transactions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemill_runtime::broker::TransactionProtocol;
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::conformance::Random;
 use tidemill_runtime::conformance::broker::{BrokerUnderTest, run};
@@ -24,7 +25,9 @@ fn conforms_with(options: ModelOptions) {
 
 #[test]
 fn passes_the_suite_for_brokers() {
-    conforms_with(ModelOptions::default());
+    for protocol in [TransactionProtocol::First, TransactionProtocol::Second] {
+        conforms_with(ModelOptions { protocol, ..ModelOptions::default() });
+    }
 }
 
 /// As the clients of a real broker see it: every marker takes its own time, and calls wait for it.
@@ -32,5 +35,8 @@ fn passes_the_suite_for_brokers() {
 fn passes_the_suite_for_brokers_with_markers_that_take_their_time() {
     let markers = Markers::Delayed { seed: Random::printed().number(), max: Duration::from_millis(20) };
     let waiting = Waiting::Sleeping(Duration::from_millis(1));
-    conforms_with(ModelOptions { markers, waiting, sending: Sending::AtOnce, ..ModelOptions::default() });
+    for protocol in [TransactionProtocol::First, TransactionProtocol::Second] {
+        let sending = Sending::AtOnce;
+        conforms_with(ModelOptions { protocol, markers, waiting, sending, ..ModelOptions::default() });
+    }
 }

@@ -201,6 +201,11 @@ impl Script {
                 let hanging = kafka.open_everywhere().into_iter().find(|open| open.is_hanging);
                 return Ok(hanging.map_or(0, |open| kafka.abort_hanging(open.producer).len()).to_string());
             }
+            ["last", id] => {
+                let last = kafka.last_transaction(id)?.expect("the id is known");
+                return Ok(format!("{:?}", last.phase));
+            }
+            ["restart"] => kafka.restart(Duration::ZERO, 0),
             ["forget"] => kafka.forget_offsets(GROUP),
             ["rewind", by] => kafka.rewind_offsets(GROUP, |_, offset| offset - u64::from(number(by))),
             ["fence", slot] => return Ok(kafka.fence_member(GROUP, slot).to_string()),

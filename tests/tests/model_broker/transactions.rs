@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use tidemill_runtime::broker::TransactionProtocol;
 use tidemill_tests::model::{Markers, ModelOptions};
 
 use crate::script::check;
 
 fn manual() -> ModelOptions {
     ModelOptions { markers: Markers::Manual, ..ModelOptions::default() }
+}
+
+fn second() -> ModelOptions {
+    ModelOptions { protocol: TransactionProtocol::Second, ..ModelOptions::default() }
 }
 
 #[test]
@@ -213,6 +218,65 @@ send b 0 y   | ok
 flush b      | ok                         | 2/3
 deliver      | Refused(ProducerFenced)
 abort b      | ok                         | 4/4",
+    );
+}
+
+#[test]
+fn with_an_epoch_for_every_transaction_a_late_or_doubled_end_does_nothing() {
+    check(
+        second(),
+        "
+step         | answer                     | out 0    | out 1 | position
+open a       | ok                         | 0/0      | 0/0   | -
+hold a       | ok
+begin a      | ok
+send a 0 x   | ok
+flush a      | ok                         | 0/1
+commit a     | Retriable
+commit a     | ok                         | x 2/2
+begin a      | ok
+send a 0 y   | ok
+flush a      | ok                         | x 2/3
+deliver      | Refused(ProducerFenced)
+double a     | ok
+commit a     | ok                         | x y 4/4
+deliver      | AlreadyEnded
+lose a       | ok
+begin a      | ok
+send a 0 z   | ok
+flush a      | ok                         | x y 4/5
+abort a      | Retriable                  | x y 6/6
+abort a      | ok
+open a as b  | ok
+begin a      | ok
+send a 0 w   | ok
+flush a      | Fenced",
+    );
+}
+
+#[test]
+fn with_an_epoch_for_every_transaction_one_that_was_cut_off_can_be_aborted_unseen() {
+    check(
+        second(),
+        "
+step         | answer    | out 0    | out 1 | position
+open a       | ok        | 0/0      | 0/0   | -
+begin a      | ok
+send a 0 x   | ok
+flush a      | ok        | 0/1
+commit a     | ok        | x 2/2
+last a       | Ended(Commit)
+begin a      | ok
+restart      | ok
+send a 0 y   | ok
+flush a      | Abortable
+last a       | Ended(Commit)
+abort a      | ok
+last a       | Ended(Abort)
+begin a      | ok
+send a 0 z   | ok
+flush a      | ok        | x 2/3
+commit a     | ok        | x z 4/4",
     );
 }
 

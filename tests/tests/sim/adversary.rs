@@ -62,6 +62,10 @@ impl Adversary {
             sim.note("false fence", || slot.clone());
             self.kafka.fence_member(&self.group, &slot);
         }
+        if sim.strikes(Fault::RejoinLost, 1) {
+            sim.note("rejoin lost", || self.group.clone());
+            self.kafka.lose_rejoin(&self.group);
+        }
         if sim.strikes(Fault::OffsetsLost, 1) {
             if sim.below(2) == 0 {
                 self.kafka.forget_offsets(&self.group);

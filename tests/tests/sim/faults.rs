@@ -77,6 +77,8 @@ faults! {
     EndAnswerLost "end_answer_lost" 10,
     // The schema registry does not answer.
     RegistryAway "registry_away" 3,
+    // Kafka only: a task that is given up is given to nobody.
+    RejoinLost "rejoin_lost" 40,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

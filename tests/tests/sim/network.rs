@@ -239,6 +239,16 @@ impl Member for SimMember {
         self.inner.as_mut().ok_or_else(Self::gone)?.acknowledge(event)
     }
 
+    fn leave(mut self: Box<Self>) -> Result<()> {
+        self.process.danger("leave", CALL * 4);
+        let Some(inner) = self.inner.take() else { return Ok(()) };
+        if self.process.sim.strikes(Fault::LeaveLost, 1) {
+            self.process.graveyard.bury_member(inner);
+            return Err(lost("leave", BrokerErrorKind::Retriable));
+        }
+        inner.leave()
+    }
+
     fn as_any(&self) -> &dyn Any {
         match &self.inner {
             Some(inner) => inner.as_any(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidemill_core::partition::partition_of;
-use tidemill_runtime::broker::{Broker, NewTopic, Outgoing, ProducerOptions};
+use tidemill_runtime::broker::{Broker, NewTopic, Outgoing, ProducerOptions, TransactionProtocol};
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions, SyncPolicy, Waiting};
 use tidemill_runtime::sabotage::{self, Bug};
 use tidemill_runtime::telemetry::Telemetry;
@@ -124,15 +124,16 @@ impl Plan {
     }
 }
 
-/// What Kafka leaves open differs from run to run.
+/// What Kafka leaves open differs from run to run. The second protocol is what clusters of today speak with the engine.
 fn model_options(sim: &Sim, seed: u64) -> ModelOptions {
+    let protocol = if sim.below(3) == 0 { TransactionProtocol::First } else { TransactionProtocol::Second };
     let markers = match sim.below(3) {
         0 => Markers::AtOnce,
         _ => Markers::Delayed { seed, max: sim.span(Duration::from_millis(300)) },
     };
     let sending = if sim.below(2) == 0 { Sending::AtFlush } else { Sending::AtOnce };
     let waiting = model::Waiting::Sleeping(Duration::from_millis(20));
-    ModelOptions { markers, sending, waiting, timeout_sweep: sim.span(Duration::from_secs(4)) }
+    ModelOptions { protocol, markers, sending, waiting, timeout_sweep: sim.span(Duration::from_secs(4)) }
 }
 
 struct Run {
@@ -288,8 +289,9 @@ impl Run {
     fn evidence<T>(&self, observer: &Observer, look: impl FnOnce(&Evidence<'_>) -> T) -> T {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let group = self.site.group();
-        let Self { site, machines, .. } = self;
-        look(&Evidence { requests: &requests, observer, broker: &site.broker, machines, group })
+        let Self { site, machines, adversary, .. } = self;
+        let may_refuse_releases = adversary.is_some();
+        look(&Evidence { requests: &requests, observer, broker: &site.broker, machines, group, may_refuse_releases })
     }
 
     fn wait(&self, longest: Duration, mut is_reached: impl FnMut() -> bool) -> bool {

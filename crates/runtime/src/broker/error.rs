@@ -26,6 +26,20 @@ pub enum BrokerErrorKind {
     Misconfigured,
 }
 
+impl BrokerErrorKind {
+    /// Whether a broker that is away answers like this, or one that has just come back: it ends without anybody's doing.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Self::Retriable | Self::Abortable | Self::Fenced | Self::Fatal | Self::MemberLost => true,
+            Self::NotFound
+            | Self::AlreadyExists
+            | Self::OffsetOutOfRange
+            | Self::RecordRefused
+            | Self::Misconfigured => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{during}: {message} ({kind:?})")]
 pub struct BrokerError {

@@ -24,6 +24,8 @@ pub(crate) struct Task {
     /// What the open transaction adds to the figures, by number of the input.
     added: HashMap<(usize, Outcome), u64>,
     is_touched: bool,
+    /// The state log names this worker as the owner, so that a successor knows whom to settle.
+    is_claimed: bool,
 }
 
 impl Task {
@@ -32,7 +34,16 @@ impl Task {
         let resumed = positions_of(&committed).into_keys().collect();
         committed.positions.extend(begun);
         let positions = positions_of(&committed);
-        Self { number, state, committed, resumed, positions, added: HashMap::new(), is_touched: false }
+        Self {
+            number,
+            state,
+            committed,
+            resumed,
+            positions,
+            added: HashMap::new(),
+            is_touched: false,
+            is_claimed: false,
+        }
     }
 
     /// Topics that are read on where an earlier owner stopped.
@@ -56,6 +67,10 @@ impl Task {
     /// Whether the open transaction holds anything of this task.
     pub(crate) fn is_touched(&self) -> bool {
         self.is_touched
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.is_claimed
     }
 
     /// Makes the next transaction write a checkpoint of this task, although nothing was processed.
@@ -97,6 +112,7 @@ impl Task {
         self.committed = checkpoint;
         self.added.clear();
         self.is_touched = false;
+        self.is_claimed = true;
     }
 
     /// The same task, but with the positions of the group.

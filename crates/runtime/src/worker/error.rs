@@ -33,7 +33,25 @@ pub enum WorkerError {
     /// An invariant of the engine does not hold. Stops the worker and never lands in the dead letters.
     #[error("broken invariant: {0}")]
     Broken(String),
-    /// The same failure again and again, without one commit in between.
-    #[error("gave up after {attempts} failures in a row, the last: {last}")]
+    /// Failures that are not those of a broker that is away, again and again, without one commit in between.
+    #[error("gave up after {attempts} failures without a commit, the last: {last}")]
     GaveUp { attempts: u32, last: String },
+}
+
+impl WorkerError {
+    /// Whether it ends without anybody's doing.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Broker(error) | Self::Start(StartError::Broker(error)) => error.kind.may_pass(),
+            Self::RegistryUnavailable(_) => true,
+            Self::Store(_)
+            | Self::State(_)
+            | Self::Start(_)
+            | Self::Checkpoint(_)
+            | Self::Registry(_)
+            | Self::StoppedOnBug { .. }
+            | Self::Broken(_)
+            | Self::GaveUp { .. } => false,
+        }
+    }
 }

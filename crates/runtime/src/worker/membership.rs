@@ -148,9 +148,8 @@ impl Worker {
         self.starting.insert(number, Starting { started_at: self.shared.clock.now(), task, abandoned });
     }
 
-    /// Takes over the tasks that are caught up. Each commits a claim at once, so that a successor knows whom to settle.
+    /// Takes over the tasks that are caught up.
     pub(super) fn collect_started(&mut self) -> Result<(), WorkerError> {
-        let mut claimed = false;
         for number in self.starting.keys().copied().collect::<Vec<_>>() {
             let Some(starting) = self.starting.get(&number) else { continue };
             let started_at = starting.started_at;
@@ -164,7 +163,7 @@ impl Worker {
             };
             self.starting.remove(&number);
             match result {
-                Ok(mut task) => {
+                Ok(task) => {
                     let took = self.shared.clock.now().saturating_sub(started_at);
                     self.shared.telemetry.state_catch_up_seconds.observe(took.as_secs_f64());
                     self.compare_with_group(&task);
@@ -173,25 +172,28 @@ impl Worker {
                         trouble.is_damaged = false;
                     }
                     #[cfg(feature = "sabotage")]
-                    if sabotaged!(TrustGroupOffsets) {
-                        task = self.trust_group(task);
-                    }
-                    task.touch();
+                    let task = if sabotaged!(TrustGroupOffsets) { self.trust_group(task) } else { task };
                     self.seek(&task)?;
                     self.tasks.insert(number, task);
                     if let Some(health) = self.health.task(number) {
                         health.enter(Phase::Running, self.shared.clock.unix_ms());
                     }
-                    claimed = !sabotaged!(NoClaim);
                 }
                 Err(error) => self.start_failed(number, &error),
             }
         }
-        if claimed {
-            self.output.transaction.open()?;
-            self.commit()?;
+        self.claim()
+    }
+
+    /// Commits a claim of every task that has none, at once and again after an abort: a successor settles whom the log
+    /// names.
+    fn claim(&mut self) -> Result<(), WorkerError> {
+        if sabotaged!(NoClaim) || self.tasks.values().all(Task::is_claimed) {
+            return Ok(());
         }
-        Ok(())
+        self.tasks.values_mut().filter(|task| !task.is_claimed()).for_each(Task::touch);
+        self.output.transaction.open()?;
+        self.commit()
     }
 
     fn start_failed(&mut self, number: u32, error: &StartError) {
@@ -210,7 +212,7 @@ impl Worker {
     }
 
     /// Gives tasks up in good order: commits, and says in the log that nobody owns them.
-    fn release(&mut self, numbers: &[u32]) -> Result<(), WorkerError> {
+    pub(super) fn release(&mut self, numbers: &[u32]) -> Result<(), WorkerError> {
         let owned: Vec<u32> = numbers.iter().copied().filter(|number| self.tasks.contains_key(number)).collect();
         if !owned.is_empty() {
             for number in &owned {

@@ -10,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod program;
 mod recovery;
 mod references;
+mod vacancy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -42,11 +43,12 @@ pub use crate::worker::error::WorkerError;
 use crate::worker::process::{Output, REGISTRY_RETRY};
 pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 use crate::worker::program::Program;
+use crate::worker::vacancy::Vacancy;
 
 const RECORDS_PER_POLL_MAX: usize = 2_000;
 const IDLE_WAIT: Duration = Duration::from_millis(20);
-/// Failures in a row, without one commit in between, after which a worker stops.
-const FAILURES_MAX: u32 = 20;
+/// Failures without one commit in between, those of a broker that is away left aside, after which a worker stops.
+const OWN_FAILURES_MAX: u32 = 20;
 
 /// What all workers of a process share.
 #[derive(Clone)]
@@ -123,11 +125,14 @@ pub struct Worker {
     tasks: BTreeMap<u32, Task>,
     starting: BTreeMap<u32, Starting>,
     troubles: BTreeMap<u32, StartTrouble>,
+    vacancy: Vacancy,
     /// Smoothed time of a commit, which the gap between commits follows.
     commit_time: Duration,
     is_drained: bool,
     paused_until: Option<Duration>,
     failures: u32,
+    /// Those among them that do not pass by themselves.
+    own_failures: u32,
     /// How often reading went back to an earlier position.
     rewinds: u64,
 }
@@ -170,11 +175,13 @@ impl Worker {
             tasks: BTreeMap::new(),
             starting: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            vacancy: Vacancy::default(),
             commit_time: Duration::from_millis(5),
             is_drained: true,
             paused_until: None,
             succession,
             failures: 0,
+            own_failures: 0,
             rewinds: 0,
             shared,
             unit,
@@ -190,7 +197,7 @@ impl Worker {
     pub fn run(mut self, stop: &AtomicBool, on_stop: OnStop) -> Result<(), WorkerError> {
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.step() {
-                self.recover_fully(error)?;
+                self.recover_fully(error, stop)?;
             }
             self.report();
         }
@@ -201,6 +208,7 @@ impl Worker {
     pub fn step(&mut self) -> Result<(), WorkerError> {
         self.output.transaction.prepare()?;
         self.poll_membership()?;
+        self.fill_vacancy()?;
         if !self.output.transaction.is_prepared() {
             return self.wait_for_producer();
         }

@@ -1,17 +1,19 @@
 //! After a commit, and after anything that went wrong: the closed table of what a worker does then.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::broker::{BrokerError, BrokerErrorKind, TopicPartition};
 use crate::task::checkpoint::Checkpoint;
 use crate::transaction::CommitEnd;
-use crate::worker::{FAILURES_MAX, Worker, WorkerError};
+use crate::worker::{OWN_FAILURES_MAX, Worker, WorkerError};
 
 /// Wait before a client is opened again: a fenced worker must first learn whether its tasks are still its own, and two
 /// that fence each other must not do so in a tight loop.
 const REOPEN_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// Between attempts while the broker is away. A worker has to be heard of within its session meanwhile.
+const AWAY_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// The transaction is committed: the stores follow.
@@ -23,6 +25,7 @@ impl Worker {
         let took = self.shared.clock.now().saturating_sub(started_at);
         self.commit_time = (self.commit_time * 7 + took) / 8;
         self.failures = 0;
+        self.own_failures = 0;
         self.shared.telemetry.txn_commits.inc();
         self.shared.telemetry.txn_commit_seconds.observe(took.as_secs_f64());
         for (number, checkpoint, bytes) in checkpoints {
@@ -101,13 +104,17 @@ impl Worker {
     }
 
     /// Brings the worker back to a state in which [`Worker::step`] can be called, or says why that cannot be. What goes
-    /// wrong on the way is recovered from in turn, until there have been too many failures in a row.
-    pub(super) fn recover_fully(&mut self, mut error: WorkerError) -> Result<(), WorkerError> {
+    /// wrong on the way is recovered from in turn, for as long as the broker is away. Nothing is open or staged after the
+    /// first attempt, so a worker that is to stop can leave then.
+    pub(super) fn recover_fully(&mut self, mut error: WorkerError, stop: &AtomicBool) -> Result<(), WorkerError> {
         loop {
             match self.recover(error) {
                 Err(WorkerError::Broker(next)) if next.kind != BrokerErrorKind::Misconfigured => error = next.into(),
                 Err(next @ (WorkerError::Store(_) | WorkerError::Start(_))) => error = next,
                 result => return result,
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
             }
         }
     }
@@ -164,8 +171,13 @@ impl Worker {
     fn count_failure(&mut self, error: &WorkerError) -> Result<(), WorkerError> {
         self.failures += 1;
         self.health.failed(self.shared.clock.unix_ms(), error.to_string(), self.failures);
-        if self.failures >= FAILURES_MAX {
-            return Err(WorkerError::GaveUp { attempts: self.failures, last: error.to_string() });
+        if error.may_pass() {
+            self.shared.clock.sleep((RETRY_WAIT * self.failures.saturating_sub(1)).min(AWAY_WAIT_MAX));
+            return Ok(());
+        }
+        self.own_failures += 1;
+        if self.own_failures >= OWN_FAILURES_MAX {
+            return Err(WorkerError::GaveUp { attempts: self.own_failures, last: error.to_string() });
         }
         Ok(())
     }

@@ -1,19 +1,21 @@
 //! A broker that fails at every step of a transaction, and the worker that must not show it: every record is counted
 //! exactly once and in order, whatever went wrong on the way.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill_runtime::broker::{
     Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberOptions, NewTopic, Outgoing, Producer,
     ProducerOptions, Reader, Result, TopicInfo, TopicPartition, Watermarks,
 };
+use tidemill_runtime::clock::Clock;
 use tidemill_runtime::conformance::Random;
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
 use tidemill_runtime::status;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise;
+use tidemill_runtime::worker::Shared;
 
 use crate::words::{IN, create_topics, options, read_counts, shared, write_words};
 
@@ -24,6 +26,14 @@ const RECORDS: u64 = 2_000;
 struct Faults {
     random: Mutex<Random>,
     injected: AtomicU64,
+    is_away: AtomicBool,
+}
+
+impl Faults {
+    fn printed() -> Arc<Self> {
+        let random = Mutex::new(Random::printed());
+        Arc::new(Self { random, injected: AtomicU64::new(0), is_away: AtomicBool::new(false) })
+    }
 }
 
 /// What a call is made to do.
@@ -52,6 +62,10 @@ impl Faults {
     }
 
     fn around(&self, during: &'static str, call: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.is_away.load(Ordering::Relaxed) {
+            self.injected.fetch_add(1, Ordering::Relaxed);
+            return Err(BrokerError::new(BrokerErrorKind::Abortable, during, "the connection was closed by the test"));
+        }
         match self.draw() {
             Fault::None => call(),
             Fault::Refused(kind) => Err(BrokerError::new(kind, during, "made up by the test")),
@@ -160,7 +174,7 @@ fn every_record_counts_once_although_transactions_fail() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let broker = EmbeddedBroker::open(&folder.path().join("broker"), EmbeddedOptions::default()).expect("a new broker");
     create_topics(broker.as_ref(), folder.path());
-    let faults = Arc::new(Faults { random: Mutex::new(Random::printed()), injected: AtomicU64::new(0) });
+    let faults = Faults::printed();
     let faulty = FaultyBroker { broker: Arc::clone(&broker), faults: Arc::clone(&faults) };
     let shared = shared(folder.path(), Arc::new(faulty), Arc::new(DiskStores::default()));
     let expected = write_words(broker.as_ref(), RECORDS);
@@ -177,4 +191,60 @@ fn every_record_counts_once_although_transactions_fail() {
     let topology = &shared.topology;
     let figures = status::figures(broker.as_ref(), topology, &topology.units[0]).expect("checkpoints can be read");
     assert_eq!(figures[&format!("count/{IN}")]["applied"], RECORDS);
+}
+
+/// Time passes this many times faster than it does.
+const HASTE: u32 = 50;
+
+struct HastyClock(Instant);
+
+impl Clock for HastyClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed() * HASTE
+    }
+
+    fn unix_ms(&self) -> i64 {
+        1_700_000_000_000
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration / HASTE);
+    }
+}
+
+/// Far more failures in a row than the 20 after which a worker gives up for failures of its own.
+#[test]
+fn a_worker_outlives_an_outage_and_can_be_stopped_in_one() {
+    const FAILURES: u64 = 60;
+    const DEADLINE: Duration = Duration::from_secs(60);
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let broker = EmbeddedBroker::open(&folder.path().join("broker"), EmbeddedOptions::default()).expect("a new broker");
+    create_topics(broker.as_ref(), folder.path());
+    let faults = Faults::printed();
+    let faulty = FaultyBroker { broker: Arc::clone(&broker), faults: Arc::clone(&faults) };
+    let shared = shared(folder.path(), Arc::new(faulty), Arc::new(DiskStores::default()));
+    let shared = Arc::new(Shared { clock: Arc::new(HastyClock(Instant::now())), ..shared.as_ref().clone() });
+    let expected = write_words(broker.as_ref(), RECORDS);
+    faults.is_away.store(true, Ordering::Relaxed);
+    let running = supervise::start(&shared, &options(1)).expect("a worker starts");
+    let wait_for_failures = |count| {
+        let (started_at, before) = (Instant::now(), faults.injected.load(Ordering::Relaxed));
+        while faults.injected.load(Ordering::Relaxed) < before + count {
+            assert!(running.wait(Duration::from_millis(10)).is_none(), "the worker ended for a broker that is away");
+            assert!(started_at.elapsed() < DEADLINE, "the worker does not try again");
+        }
+    };
+    wait_for_failures(FAILURES);
+    faults.is_away.store(false, Ordering::Relaxed);
+    let seen = read_counts(broker.as_ref(), RECORDS, || {
+        assert!(running.wait(Duration::ZERO).is_none(), "the worker ended");
+    });
+    assert_eq!(seen, expected, "each word is counted from 1 without a gap and without a repeat");
+
+    faults.is_away.store(true, Ordering::Relaxed);
+    write_words(broker.as_ref(), 10);
+    wait_for_failures(3);
+    let started_at = Instant::now();
+    running.join().expect("the worker stops");
+    assert!(started_at.elapsed() < Duration::from_secs(10), "it took {:?} to stop", started_at.elapsed());
 }
