@@ -59,7 +59,9 @@ pub(crate) struct RawBroker {
     /// Kafka: replication factor of the topics that `tidemill apply` creates.
     #[schemars(range(min = 1, max = 15))]
     pub(crate) replication: u16,
-    /// Kafka: librdkafka properties of every client, TLS and SASL among them. Values are never shown.
+    /// Kafka: librdkafka properties of every client, TLS and SASL among them. Values are never shown. Over `PLAINTEXT`, of
+    /// transactions and reads only `compression.type`, `fetch.wait.max.ms`, `max.partition.fetch.bytes` and
+    /// `queued.max.messages.kbytes` count.
     pub(crate) properties: BTreeMap<String, String>,
 }
 
