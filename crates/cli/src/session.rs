@@ -12,6 +12,7 @@ use tidemill_runtime::kafka::KafkaBroker;
 use tidemill_runtime::memory::MemoryShares;
 use tidemill_runtime::provision::Provisioner;
 use tidemill_runtime::registry::{HttpRegistry, LocalRegistry, SchemaRegistry};
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::instance_dir;
 use tidemill_runtime::telemetry::Telemetry;
@@ -139,6 +140,7 @@ impl Session {
             clock: Arc::clone(&self.clock),
             threads: Arc::new(SystemThreads),
             telemetry,
+            state_log: StateLogPolicy::default(),
             state_dir: instance_dir(&self.topology.state_dir, instance),
         }))
     }

@@ -23,16 +23,16 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Run the version that wrote it. No other task is held up, and nothing is processed without a checkpoint.",
     },
     Condition {
-        code: "group_offsets_disagree",
-        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
-        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
-                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
-    },
-    Condition {
         code: "group_not_left",
         summary: "A worker that stops for good could not take its slot out of the group.",
         remedy: "Nothing has to be done: others get its tasks when the session has run out. If it repeats, the message says \
                  what the broker refuses; a cluster that does not speak `PLAINTEXT` always does.",
+    },
+    Condition {
+        code: "group_offsets_disagree",
+        summary: "The group's committed offset of an input is not the position in the state log, or is gone.",
+        remedy: "Nothing has to be done: the state log is right and is used, and the next commit puts the group's offset \
+                 right. If nobody set offsets by hand, the broker has lost some: look at its log.",
     },
     Condition {
         code: "journal_tail_cut",
@@ -89,10 +89,29 @@ pub static CONDITIONS: &[Condition] = &[
                  lists it, end it with `tidemill txn abort`: its work is done again.",
     },
     Condition {
+        code: "state_log_damaged",
+        summary: "A record of the state log is not as it was written.",
+        remedy: "Kafka's checksums rule out the disk and the network, so somebody else writes to the topic: find out who. \
+                 Restore the topic, or begin a new pipeline and replay its inputs into it.",
+    },
+    Condition {
+        code: "state_log_format",
+        summary: "The state log was written in a format that this version does not read.",
+        remedy: "Run the version that wrote it, or begin a pipeline with a new name and replay the inputs into it. Nothing is \
+                 processed meanwhile.",
+    },
+    Condition {
         code: "state_log_lost",
-        summary: "The state log of a task is empty although the group says that the task has worked.",
-        remedy: "The topic was emptied or made anew. Restore it. To begin anew on purpose, with everything processed a \
+        summary: "The state log of a task is empty although the group says that the task has worked, or lacks entries at its \
+                  beginning.",
+        remedy: "The topic was emptied, cut or made anew; see that it has no retention. Restore it. To begin anew on purpose, with everything processed a \
                  second time, delete the group's offsets.",
+    },
+    Condition {
+        code: "state_log_not_cleaned",
+        summary: "The broker did not delete what is dead in a state log.",
+        remedy: "Nothing has to be done once: it is asked again with the next pass. If it repeats, the message says what the \
+                 broker refuses; the topic's `cleanup.policy` has to be `delete`.",
     },
     Condition {
         code: "store_rebuilt",
@@ -120,6 +139,11 @@ pub static CONDITIONS: &[Condition] = &[
         code: "tasks_not_released",
         summary: "A worker that stopped could not say in the state log that its tasks are free.",
         remedy: "Nothing has to be done: the next owner ends what was left open.",
+    },
+    Condition {
+        code: "thread_not_started",
+        summary: "The system gives the process no thread to start a task with.",
+        remedy: "Raise the limit on threads of the process or its container. The worker tries again.",
     },
     Condition {
         code: "transaction_aborted",

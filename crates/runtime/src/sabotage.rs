@@ -56,6 +56,9 @@ bugs! {
     UnansweredRelease "unanswered_release" "Does not answer a revocation when the release of the tasks fails.",
     ForgetOwned "forget_owned" "Does not start the tasks it owns when an attempt to take them up again fails.",
     ReadFailureIsReject "read_failure_is_reject" "Takes a store that cannot be read for a fault of the record.",
+    ForgetFrozen "forget_frozen" "Does not look at the changes that are on their way to the disk.",
+    CleanEarly "clean_early" "Takes a pass over the state for complete when it has looked at its first entries.",
+    CarryStale "carry_stale" "Carries what is on the disk although it was changed since.",
     ForgetUndo "forget_undo" "Leaves the state as a rejected record had changed it.",
 }
 

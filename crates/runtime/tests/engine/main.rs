@@ -3,4 +3,5 @@
 mod faults;
 mod limits;
 mod restart;
+mod state_log;
 mod words;

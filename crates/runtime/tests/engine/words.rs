@@ -14,6 +14,7 @@ use tidemill_core::{
 use tidemill_runtime::broker::{Broker, Isolation, NewTopic, Outgoing, ProducerOptions, RecordBatch, TopicPartition};
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::registry::{LocalRegistry, SchemaRegistry};
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::store::StoreFactory;
 use tidemill_runtime::supervise::{RunOptions, RunSinks};
 use tidemill_runtime::telemetry::Telemetry;
@@ -117,6 +118,15 @@ static CODECS: [EventCodec; 1] = [EventCodec {
 
 /// What the workers of this pipeline share. The topics must exist.
 pub(crate) fn shared(folder: &Path, broker: Arc<dyn Broker>, stores: Arc<dyn StoreFactory>) -> Arc<Shared> {
+    shared_with(folder, broker, stores, StateLogPolicy::default())
+}
+
+pub(crate) fn shared_with(
+    folder: &Path,
+    broker: Arc<dyn Broker>,
+    stores: Arc<dyn StoreFactory>,
+    state_log: StateLogPolicy,
+) -> Arc<Shared> {
     let registry = LocalRegistry::open(folder).expect("a registry");
     registry.register(&format!("{OUT}-value"), "\"bytes\"").expect("a schema");
     Arc::new(Shared {
@@ -128,6 +138,7 @@ pub(crate) fn shared(folder: &Path, broker: Arc<dyn Broker>, stores: Arc<dyn Sto
         clock: Arc::new(SystemClock::default()),
         threads: Arc::new(SystemThreads),
         telemetry: Telemetry::new("words", "test", "00000000").expect("metric names are unique"),
+        state_log,
         state_dir: folder.join("state"),
     })
 }
@@ -206,7 +217,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         topic(OUT, Role::Curated, Some(Counted::KIND), Cleanup::Delete),
         topic(DEAD_LETTERS, Role::DeadLetters, None, Cleanup::Delete),
         topic("words.main.tasks", Role::Tasks, None, Cleanup::Delete),
-        topic("words.main.state", Role::StateLog, None, Cleanup::Compact),
+        topic("words.main.state", Role::StateLog, None, Cleanup::Delete),
     ];
     let input = Input {
         topic: IN.to_owned(),
