@@ -151,6 +151,11 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Nothing has to be done once. If it repeats, the message says what the broker refuses.",
     },
     Condition {
+        code: "transaction_aborted_by_hand",
+        summary: "Somebody ended a transaction with `tidemill txn abort`.",
+        remedy: "Nothing has to be done: the log says by whom and why, and the pipeline does the work again.",
+    },
+    Condition {
         code: "transaction_finished",
         summary: "A transaction had ended and was still open on partitions; it is ended there now in the same way.",
         remedy: "Nothing has to be done. A broker that was killed had left it so; if none was, look at the brokers' logs.",

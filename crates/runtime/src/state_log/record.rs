@@ -284,7 +284,8 @@ mod tests {
         let record = written(&[], b"checkpoint", 1_000).swap_remove(0);
         let mut later = record.clone();
         later[0] = 9;
-        let cases: [(Option<&[u8]>, Option<&[u8]>, &str); 4] = [
+        type Case<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, &'a str);
+        let cases: [Case<'_>; 4] = [
             (Some(b"\0checkpoint"), Some(&record), "version 0"),
             (Some(b"counts\0ebb"), None, "version 0"),
             (None, Some(&later), "version 9"),

@@ -176,17 +176,19 @@ impl Changes {
         self.scan_arranged(prefix, after, limit)
     }
 
-    /// The same without arranging anything: slow where [`Changes::arrange`] was not called since the last change.
+    /// The same by an order that was made before, as of the last [`Changes::arrange`].
     pub fn scan_arranged(&self, prefix: &[u8], after: &[u8], limit: usize) -> Vec<OwnedChange> {
-        let order = self.orders.iter().find(|order| order.prefix == prefix && order.seen == self.entries.len());
-        let sorted;
-        let runs = match order {
-            Some(order) => order.runs.as_slice(),
-            None => {
-                sorted = [self.sorted_run(prefix, 0)];
-                &sorted
-            }
-        };
+        let order = self.orders.iter().find(|order| order.prefix == prefix);
+        self.scan_runs(order.map_or(&[], |order| order.runs.as_slice()), after, limit)
+    }
+
+    /// Whether all changes of the store are in order.
+    pub fn is_arranged(&self, prefix: &[u8]) -> bool {
+        self.orders.iter().any(|order| order.prefix == prefix && order.seen == self.entries.len())
+    }
+
+    /// The same by runs that are kept elsewhere, of [`Changes::sorted_run`].
+    pub fn scan_runs(&self, runs: &[Vec<u32>], after: &[u8], limit: usize) -> Vec<OwnedChange> {
         let mut heads = BinaryHeap::with_capacity(runs.len());
         for (run, entries) in runs.iter().enumerate() {
             let from = entries.partition_point(|entry| self.key_of(*entry) <= after);
@@ -228,7 +230,7 @@ impl Changes {
     }
 
     /// Entries of the store from number `from` on, in key order.
-    fn sorted_run(&self, prefix: &[u8], from: usize) -> Vec<u32> {
+    pub fn sorted_run(&self, prefix: &[u8], from: usize) -> Vec<u32> {
         let entries = from as u32..self.entries.len() as u32;
         let mut run: Vec<u32> = entries.filter(|entry| self.key_of(*entry).starts_with(prefix)).collect();
         run.sort_unstable_by(|one, other| self.key_of(*one).cmp(self.key_of(*other)));
@@ -278,8 +280,9 @@ mod tests {
         for after in [&b"s\0"[..], b"s\0\x10", b"s\0\x1f"] {
             let of_store = model.range::<[u8], _>((Bound::Excluded(after), Bound::Excluded(&b"s\x01"[..])));
             let expected: Vec<_> = of_store.take(5).map(|(key, value)| (key.clone(), value.clone())).collect();
-            assert_eq!(changes.scan_arranged(b"s\0", after, 5), expected);
+            assert_eq!(changes.scan_runs(&[changes.sorted_run(b"s\0", 0)], after, 5), expected);
             assert_eq!(changes.scan(b"s\0", after, 5), expected);
+            assert_eq!(changes.scan_arranged(b"s\0", after, 5), expected);
         }
     }
 

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::store::changes::{Change, Changes, KeyHasher};
+use crate::store::changes::{Change, Changes, KeyHasher, OwnedChange};
 use crate::store::layers::Layer;
 use crate::store::{Pair, StoreError, TaskStore};
 use crate::task::checkpoint::CHECKPOINT_KEY;
@@ -56,6 +56,8 @@ pub struct WriteBehind {
     durable_offset: u64,
     /// Stores that are scanned: name and separator.
     scanned: Vec<Vec<u8>>,
+    /// Entries of the frozen run in key order, for stores that were not scanned before it froze.
+    ordered_late: Vec<(Vec<u8>, [Vec<u32>; 1])>,
 }
 
 impl WriteBehind {
@@ -72,6 +74,7 @@ impl WriteBehind {
             failure: None,
             durable_offset: next_offset,
             scanned: Vec::new(),
+            ordered_late: Vec::new(),
         }
     }
 
@@ -131,10 +134,22 @@ impl WriteBehind {
             self.scanned.push(prefix.to_vec());
         }
         let pending = self.pending.changes.scan(prefix, after, limit);
-        let frozen = self.frozen.changes.scan_arranged(prefix, after, limit);
+        let frozen = self.scan_frozen(prefix, after, limit);
         let stored = self.store.scan(after, before, limit)?;
         let stored = stored.into_iter().map(|(key, value)| (key, Some(value))).collect();
         Ok([pending, frozen, stored].map(|changes| Layer { changes, limit }))
+    }
+
+    fn scan_frozen(&mut self, prefix: &[u8], after: &[u8], limit: usize) -> Vec<OwnedChange> {
+        let changes = &self.frozen.changes;
+        if changes.is_arranged(prefix) {
+            return changes.scan_arranged(prefix, after, limit);
+        }
+        let known = self.ordered_late.iter().position(|(ordered, _)| ordered == prefix).unwrap_or_else(|| {
+            self.ordered_late.push((prefix.to_vec(), [changes.sorted_run(prefix, 0)]));
+            self.ordered_late.len() - 1
+        });
+        changes.scan_runs(&self.ordered_late[known].1, after, limit)
     }
 
     /// Notes a change. `hash` is [`WriteBehind::hash`] of the key. It counts once it is settled.
@@ -185,6 +200,7 @@ impl WriteBehind {
         for prefix in &self.scanned {
             self.pending.changes.arrange(prefix);
         }
+        self.ordered_late.clear();
         let next_offset = self.pending.next_offset;
         let written = std::mem::take(&mut self.frozen);
         let mut changes = Arc::try_unwrap(written).map(|run| run.changes).unwrap_or_default();
