@@ -5,8 +5,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # Accounts that the engines hold while they are killed.
 ACCOUNTS ?= 5000000
+# Of `make bench`. A quick look: make bench PAYMENTS=1000000 ROUNDS=1
+PAYMENTS ?= 5000000
+ROUNDS ?= 3
 
-.PHONY: help demo stack check test chaos bench-restart clean-data
+.PHONY: help demo stack check test chaos bench bench-restart clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +34,12 @@ CHAOS_SECONDS := $(or $(TIDEMILL_CHAOS_SECONDS),3600)
 chaos: ## An hour of kills, zombies and a broken network on real parts; TIDEMILL_CHAOS_SECONDS for another time
 	mkdir -p data
 	set -o pipefail; TIDEMILL_CHAOS_SECONDS=$(CHAOS_SECONDS) cargo test --package tidemill --test chaos -- --nocapture 2>&1 | tee data/chaos.log
+
+bench: ## The chain beside Kafka Streams and a plain copy, verified; writes docs/benchmarks/chain.md; PAYMENTS, ROUNDS
+	TIDEMILL_STACK_JIT=c2 dev/stack up
+	cargo build --release --package tidemill-bench
+	eval "$$(dev/stack env)" && $(TARGET)/release/bench chain compare --folder data/bench --payments $(PAYMENTS) \
+	  --rounds $(ROUNDS) --broker-pid "$$(cat "$${TIDEMILL_STACK_DIR:-data/stack}/kafka/pid")" --write docs/benchmarks
 
 bench-restart: ## Restart and restore beside Kafka Streams; writes docs/benchmarks/restart.md
 	TIDEMILL_STACK_JIT=c2 dev/stack up

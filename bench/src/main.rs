@@ -4,6 +4,7 @@
 //! Invariant: an engine under measurement is a process of its own, so that it can be killed; the engine of this
 //! repository is this program again, with the verb `worker`.
 
+mod chain;
 mod failure;
 mod machine;
 mod restart;
@@ -24,6 +25,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// One job for every engine: payments in, entries and balances out, exactly once
+    Chain(chain::ChainOptions),
     /// Kills engines that hold much state and measures how long it takes until they give output again
     Restart(restart::RestartOptions),
     /// Measures the local store alone: opening after a kill, reads, writes
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
+        Command::Chain(options) => chain::run(&options),
         Command::Restart(options) => restart::run(&options),
         Command::Store(options) => store::run(&options),
         Command::StoreMixed(options) => store::mixed::run(&options),

@@ -42,7 +42,7 @@ kafka_prepare() {
 # The cleaner's default buffer is half of the heap that is given here.
 # How often transactions that have timed out are looked for: often, so that tests need not wait. A broker that does so
 # before it knows who leads which partition, as after a kill, takes partitions for deleted and ends transactions without
-# their markers; tests that kill it set Kafka's own 10 s.
+# their markers. With Kafka's own 10 s that is rarer, and no less wrong.
 # With a proxied port the broker has a second listener, which tells its clients to come back by way of the proxy.
 kafka_write_properties() {
   local listener="" advertised="" protocol=""

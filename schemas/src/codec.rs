@@ -139,6 +139,7 @@ macro_rules! topic_event {
 
             pub const CODEC: tidemill_core::EventCodec = tidemill_core::EventCodec {
                 kind: Self::KIND,
+                framing: tidemill_core::Framing::Confluent,
                 schema: include_str!(concat!("../avro/", $name, ".v1.avsc")),
                 version: 1,
                 compatibility: $compatibility,

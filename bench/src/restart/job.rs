@@ -6,7 +6,7 @@ use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::settings::SettingsError;
 use tidemill_core::{
     AnyEvent, Class, CodeSpec, Context, DecodeError, Event, EventCodec, EventDecoder, EventKind, EventTime, Flow,
-    KeySpace, Processor, ProcessorSpec, RawEvent, Reject, Settings, StoreSpec,
+    Framing, KeySpace, Processor, ProcessorSpec, RawEvent, Reject, Settings, StoreSpec,
 };
 
 pub(crate) const STORE: &str = "accounts";
@@ -55,6 +55,7 @@ static KEEP_BALANCE: ProcessorSpec = ProcessorSpec {
 
 const BALANCE_CHANGED: EventCodec = EventCodec {
     kind: BalanceChanged::KIND,
+    framing: Framing::Confluent,
     schema: r#"{"type":"record","name":"BalanceChanged","fields":[{"name":"account","type":"string"},{"name":"deposit","type":"long"},{"name":"seq","type":"long"},{"name":"balance_minor","type":"long"}]}"#,
     version: 1,
     compatibility: "BACKWARD",

@@ -21,6 +21,7 @@ use tidemill_runtime::broker::{Broker, Isolation, TopicPartition};
 
 use crate::failure::{During, Result};
 use crate::machine;
+pub(crate) use crate::restart::engine::build_peer;
 use crate::restart::engine::{Engine, Process};
 use crate::restart::load::Trickle;
 use crate::restart::observer::{Audit, Observer};

@@ -14,6 +14,7 @@ use tidemill_runtime::provision::Provisioner;
 use tidemill_runtime::registry::{HttpRegistry, LocalRegistry, SchemaRegistry};
 use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::store::disk::DiskStores;
+use tidemill_runtime::succession::Succession;
 use tidemill_runtime::supervise::instance_dir;
 use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::threads::SystemThreads;
@@ -124,9 +125,6 @@ impl Session {
 
     /// What the workers of one instance share.
     pub(crate) fn shared(&self, instance: &str) -> Result<Arc<Shared>, Failure> {
-        let pipeline = &self.topology.pipeline;
-        let telemetry = Telemetry::new(&pipeline.name, env!("CARGO_PKG_VERSION"), &pipeline.config_hash)
-            .map_err(|error| Failure::new(Exit::Config, format!("metrics: {error}")))?;
         Ok(Arc::new(Shared {
             topology: Arc::clone(&self.topology),
             broker: Arc::clone(&self.broker),
@@ -139,10 +137,22 @@ impl Session {
             }),
             clock: Arc::clone(&self.clock),
             threads: Arc::new(SystemThreads),
-            telemetry,
+            telemetry: self.telemetry()?,
             state_log: StateLogPolicy::default(),
             state_dir: instance_dir(&self.topology.state_dir, instance),
         }))
+    }
+
+    fn telemetry(&self) -> Result<Telemetry, Failure> {
+        let pipeline = &self.topology.pipeline;
+        Telemetry::new(&pipeline.name, env!("CARGO_PKG_VERSION"), &pipeline.config_hash)
+            .map_err(|error| Failure::new(Exit::Config, format!("metrics: {error}")))
+    }
+
+    /// How commands open transactional producers, and end what somebody has left open.
+    pub(crate) fn succession(&self) -> Result<Succession, Failure> {
+        let topics = self.topology.topics.keys().cloned().collect();
+        Ok(Succession::new(Arc::clone(&self.broker), Arc::clone(&self.clock), self.telemetry()?, topics))
     }
 
     /// Creates everything that is missing. Fails on what only a person can decide.

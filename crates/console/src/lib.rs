@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tidemill_runtime::clock::Clock;
-use tidemill_runtime::health::{Health, ProcessView, WorkerHealth, WorkerView};
+use tidemill_runtime::health::Health;
 use tidemill_runtime::telemetry::Telemetry;
 
 /// What is served.
@@ -46,18 +46,9 @@ async fn livez(State(served): State<Served>) -> Response {
 }
 
 async fn readyz(State(served): State<Served>) -> Response {
-    let (ready, now_ms) = (served.health.is_ready(), served.clock.unix_ms());
-    let view = ProcessView {
-        ready,
-        workers: views(&served.health.workers, now_ms),
-        sinks: views(&served.health.sinks, now_ms),
-    };
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let view = served.health.view(served.clock.unix_ms());
+    let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(view)).into_response()
-}
-
-fn views(threads: &[(String, Arc<WorkerHealth>)], now_ms: i64) -> Vec<WorkerView> {
-    threads.iter().map(|(slot, health)| health.view(slot, now_ms)).collect()
 }
 
 async fn metrics(State(served): State<Served>) -> Response {

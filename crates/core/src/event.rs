@@ -102,11 +102,21 @@ pub trait EventDecoder: Send + Sync {
     fn decode(&self, bytes: &[u8]) -> Result<AnyEvent, DecodeError>;
 }
 
+/// What stands around the encoding of an event in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// The Confluent wire format: a zero byte, the id of the registered schema in four bytes, the Avro datum.
+    Confluent,
+    /// Nothing: the value is the encoding. No schema is registered or asked for, and the codec has one decoder.
+    Bare,
+}
+
 /// How events of one kind lie in topics.
 #[derive(Clone, Copy)]
 pub struct EventCodec {
     pub kind: EventKind,
-    /// The latest Avro schema, as JSON.
+    pub framing: Framing,
+    /// The latest Avro schema, as JSON. Empty where the framing is [`Framing::Bare`]; so is what follows from it.
     pub schema: &'static str,
     /// Version of `schema`, from its file name `<name>.v<N>.avsc`.
     pub version: u32,

@@ -21,7 +21,7 @@ pub mod time;
 pub use context::Context;
 pub use diagnostic::{Diagnostic, Severity};
 pub use effects::{Effect, Effects};
-pub use event::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind, Meta, RawEvent};
+pub use event::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind, Framing, Meta, RawEvent};
 pub use money::{Amount, Currency, MoneyError, Rounding};
 pub use processor::{Answer, Flow, KeySpace, Outcome, PortSpec, Processor, ProcessorSpec, ReferenceSpec, StoreSpec};
 pub use record::{Headers, Origin, RecordView};

@@ -1,4 +1,5 @@
-//! Values in the Confluent wire format: a zero byte, the schema id in four bytes, the Avro datum.
+//! Values as they lie in topics: in the Confluent wire format, which is a zero byte, the schema id in four bytes and the
+//! Avro datum; or bare, where the kind's codec says so, and then the registry is never asked.
 //!
 //! Each worker has its own, so that the hot path takes no lock.
 
@@ -6,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidemill_core::context::{Schemas, UnknownSchema};
-use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind};
+use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind, Framing};
 
 use crate::registry::{RegistryError, SchemaRegistry};
 
@@ -15,10 +16,18 @@ const MAGIC: u8 = 0;
 pub struct Codecs {
     registry: Arc<dyn SchemaRegistry>,
     codecs: &'static [EventCodec],
-    /// Schema id of each topic that is written.
-    ids: HashMap<Arc<str>, u32>,
+    /// What stands before the encoding in each topic that is written.
+    headers: HashMap<Arc<str>, Header>,
+    /// The one decoder of each bare kind.
+    bare: Vec<(EventKind, Known)>,
     /// What the registry said about an id, for a kind: it never changes its mind.
     decoders: HashMap<(&'static str, u32), Known>,
+}
+
+#[derive(Clone, Copy)]
+enum Header {
+    SchemaId(u32),
+    None,
 }
 
 /// What became of the question for a decoder.
@@ -36,18 +45,26 @@ pub enum ValueError {
 
 impl std::fmt::Debug for Codecs {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Codecs({} topics, {} schemas)", self.ids.len(), self.decoders.len())
+        write!(out, "Codecs({} topics, {} schemas)", self.headers.len(), self.decoders.len())
     }
 }
 
 impl Codecs {
     pub fn new(registry: Arc<dyn SchemaRegistry>, codecs: &'static [EventCodec]) -> Self {
-        Self { registry, codecs, ids: HashMap::new(), decoders: HashMap::new() }
+        let bare = codecs.iter().filter(|codec| codec.framing == Framing::Bare);
+        let decoder = |codec: &EventCodec| (codec.decoder)(codec.schema).map_err(|_| UnknownSchema::NotUsable);
+        let bare = bare.map(|codec| (codec.kind, decoder(codec))).collect();
+        Self { registry, codecs, headers: HashMap::new(), bare, decoders: HashMap::new() }
     }
 
     /// Learns the registered id of the latest schema of `kind` for `topic`, which must be the schema this program writes.
+    /// A bare kind has none.
     pub fn prepare(&mut self, topic: &Arc<str>, kind: EventKind) -> Result<(), RegistryError> {
         let Some(codec) = self.codec(kind) else { return Ok(()) };
+        if codec.framing == Framing::Bare {
+            self.headers.insert(Arc::clone(topic), Header::None);
+            return Ok(());
+        }
         let subject = subject_of(topic);
         let missing =
             |message: &str| RegistryError::Refused(format!("subject {subject} {message}; run `tidemill apply`"));
@@ -55,19 +72,28 @@ impl Codecs {
         if !is_same_schema(&registered, codec.schema) {
             return Err(missing("has another schema than this program writes"));
         }
-        self.ids.insert(Arc::clone(topic), id);
+        self.headers.insert(Arc::clone(topic), Header::SchemaId(id));
         Ok(())
     }
 
     /// Appends the framed value of `event` as it lies in `topic`.
     pub fn encode(&self, topic: &str, event: &dyn Event, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let id = self.ids.get(topic).ok_or_else(|| DecodeError::new(format!("no schema id is known for {topic}")))?;
-        out.push(MAGIC);
-        out.extend_from_slice(&id.to_be_bytes());
+        match self.headers.get(topic) {
+            Some(Header::SchemaId(id)) => {
+                out.push(MAGIC);
+                out.extend_from_slice(&id.to_be_bytes());
+            }
+            Some(Header::None) => {}
+            None => return Err(DecodeError::new(format!("no schema id is known for {topic}"))),
+        }
         event.encode(out)
     }
 
     pub fn decode(&mut self, kind: EventKind, value: &[u8]) -> Result<AnyEvent, ValueError> {
+        if let Some((_, decoder)) = self.bare.iter().find(|(bare, _)| *bare == kind) {
+            let decoder = decoder.as_ref().map_err(|_| ValueError::UnknownSchema)?;
+            return decoder.decode(value).map_err(ValueError::Unreadable);
+        }
         let Some((id, datum)) = schema_id(value) else {
             let message = "the value does not start with a zero byte and a schema id";
             return Err(ValueError::Unreadable(DecodeError::new(message)));
@@ -149,4 +175,111 @@ fn schema_id(value: &[u8]) -> Option<(u32, &[u8])> {
     let (header, datum) = value.split_first_chunk::<5>()?;
     let [magic, id @ ..] = header;
     (*magic == MAGIC).then(|| (u32::from_be_bytes(*id), datum))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+
+    use tidemill_core::{EventTime, KeySpace};
+
+    use super::*;
+
+    const NUMBER: EventKind = EventKind { name: "number", keyed_by: KeySpace::Any };
+
+    static CODECS: [EventCodec; 1] = [EventCodec {
+        kind: NUMBER,
+        framing: Framing::Bare,
+        schema: "",
+        version: 1,
+        compatibility: "",
+        summary: "A number of one byte.",
+        decoder: |_| Ok(Box::new(NumberDecoder)),
+    }];
+
+    #[derive(Debug)]
+    struct Number(u8);
+
+    struct NumberDecoder;
+
+    impl EventDecoder for NumberDecoder {
+        fn decode(&self, bytes: &[u8]) -> Result<AnyEvent, DecodeError> {
+            match bytes {
+                [number] => Ok(Box::new(Number(*number))),
+                _ => Err(DecodeError::new("not one byte")),
+            }
+        }
+    }
+
+    impl Event for Number {
+        fn kind(&self) -> EventKind {
+            NUMBER
+        }
+
+        fn key(&self, _out: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn event_time(&self) -> EventTime {
+            EventTime::default()
+        }
+
+        fn encode(&self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+            out.push(self.0);
+            Ok(())
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn Any> {
+            self
+        }
+
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+    }
+
+    /// A registry that must not be asked.
+    struct Silent;
+
+    impl SchemaRegistry for Silent {
+        fn register(&self, _subject: &str, _schema: &str) -> Result<u32, RegistryError> {
+            Err(RegistryError::Unknown)
+        }
+
+        fn schema(&self, id: u32) -> Result<String, RegistryError> {
+            panic!("asked for schema {id}")
+        }
+
+        fn latest(&self, subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {
+            panic!("asked for {subject}")
+        }
+
+        fn set_compatibility(&self, _subject: &str, _level: &str) -> Result<(), RegistryError> {
+            Err(RegistryError::Unknown)
+        }
+
+        fn is_compatible(&self, _subject: &str, _schema: &str) -> Result<bool, RegistryError> {
+            Err(RegistryError::Unknown)
+        }
+
+        fn describe(&self) -> String {
+            "nothing".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_bare_kind_lies_in_its_topic_as_it_is_encoded() {
+        let mut codecs = Codecs::new(Arc::new(Silent), &CODECS);
+        let topic: Arc<str> = Arc::from("numbers.counted.v1");
+        let mut value = Vec::new();
+        assert!(codecs.encode(&topic, &Number(7), &mut value).is_err(), "nobody has said that the topic is written");
+        codecs.prepare(&topic, NUMBER).expect("a bare kind needs nothing");
+        codecs.encode(&topic, &Number(7), &mut value).expect("it has an encoding");
+        assert_eq!(value, [7]);
+        let event = codecs.decode(NUMBER, &value).expect("it was encoded so");
+        assert_eq!(event.downcast_ref::<Number>().map(|number| number.0), Some(7));
+        // A zero byte and four more would be a schema id elsewhere.
+        let refused = codecs.decode(NUMBER, &[0, 0, 0, 0, 1]);
+        assert!(matches!(refused, Err(ValueError::Unreadable(_))), "{refused:?}");
+    }
 }

@@ -89,6 +89,12 @@ pub static CONDITIONS: &[Condition] = &[
                  lists it, end it with `tidemill txn abort`: its work is done again.",
     },
     Condition {
+        code: "standbys_unavailable",
+        summary: "The unit is to have standbys, and the broker does not say who owns which task.",
+        remedy: "Work goes on without standbys: a take-over restores what is not on the disk. The message says what the \
+                 broker refuses; a cluster that does not speak `PLAINTEXT` always does. Set `standbys = 0` to be rid of it.",
+    },
+    Condition {
         code: "state_log_damaged",
         summary: "A record of the state log is not as it was written.",
         remedy: "Kafka's checksums rule out the disk and the network, so somebody else writes to the topic: find out who. \
@@ -142,8 +148,8 @@ pub static CONDITIONS: &[Condition] = &[
     },
     Condition {
         code: "thread_not_started",
-        summary: "The system gives the process no thread to start a task with.",
-        remedy: "Raise the limit on threads of the process or its container. The worker tries again.",
+        summary: "The operating system gave no thread for the start of a task.",
+        remedy: "The worker fails and tries again. Raise the limit of threads or processes of this user, or free memory.",
     },
     Condition {
         code: "transaction_aborted",
@@ -152,8 +158,8 @@ pub static CONDITIONS: &[Condition] = &[
     },
     Condition {
         code: "transaction_aborted_by_hand",
-        summary: "Somebody ended a transaction with `tidemill txn abort`.",
-        remedy: "Nothing has to be done: the log says by whom and why, and the pipeline does the work again.",
+        summary: "An operator aborted a transaction with `tidemill txn abort`; the log names it and the reason.",
+        remedy: "Nothing has to be done: work of this pipeline that was in it is done again.",
     },
     Condition {
         code: "transaction_finished",
@@ -166,6 +172,12 @@ pub static CONDITIONS: &[Condition] = &[
                   slot writes nothing, because that would commit or abort this data, too.",
         remedy: "Read the partitions that the log names with a `read_uncommitted` reader if you must know what is at stake, \
                  and end it with `tidemill txn abort`. The slot goes on by itself within seconds.",
+    },
+    Condition {
+        code: "waiting_for_transaction",
+        summary: "A task is about to start and waits for a transaction of somebody else that is open on its state log.",
+        remedy: "The message names the producer. One that is alive ends it within seconds, one that is dead at its time-out. \
+                 After 15 s `stable_offset_stuck` is reported, with what to do.",
     },
 ];
 

@@ -32,10 +32,12 @@ pub enum Phase {
     Running,
     /// Reads nothing until a dependency answers.
     Paused,
+    /// Runs elsewhere; a standby here keeps its store up with the state log.
+    Following,
 }
 
 impl Phase {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Waiting,
         Self::Opening,
         Self::Restoring,
@@ -43,6 +45,7 @@ impl Phase {
         Self::WaitingForTransaction,
         Self::Running,
         Self::Paused,
+        Self::Following,
     ];
 
     pub fn name(self) -> &'static str {
@@ -54,6 +57,7 @@ impl Phase {
             Self::WaitingForTransaction => "waiting_for_transaction",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Following => "following",
         }
     }
 }
@@ -82,11 +86,16 @@ impl Restore {
         (self.next_offset.saturating_sub(self.from) * 100 / total).min(100)
     }
 
+    /// Offsets still to be applied.
+    pub fn left(&self) -> u64 {
+        self.end.saturating_sub(self.next_offset)
+    }
+
     /// At the pace so far. `None` while there is none.
     pub fn seconds_left(&self, now_ms: i64) -> Option<u64> {
         let done = self.next_offset.saturating_sub(self.from);
         let took_ms = u64::try_from(now_ms - self.began_at_ms).ok()?;
-        (self.end.saturating_sub(self.next_offset) * took_ms).checked_div(done).map(|left_ms| left_ms.div_ceil(1_000))
+        (self.left() * took_ms).checked_div(done).map(|left_ms| left_ms.div_ceil(1_000))
     }
 }
 
@@ -113,7 +122,7 @@ impl TaskHealth {
         self.set(phase, now_ms, Some(Reason { code: code.into(), message: message.into() }));
     }
 
-    /// How far the restore is. Kept until the task runs.
+    /// How far the restore is, or the standby. Kept until the task runs.
     pub fn restored(&self, restore: Restore) {
         lock(&self.state).restore = Some(restore);
     }
@@ -164,6 +173,10 @@ impl WorkerHealth {
 
     pub fn task(&self, number: u32) -> Option<Arc<TaskHealth>> {
         lock(&self.tasks).get(&number).cloned()
+    }
+
+    pub fn tasks(&self) -> Vec<Arc<TaskHealth>> {
+        lock(&self.tasks).values().cloned().collect()
     }
 
     pub fn remove_task(&self, number: u32) {
@@ -241,6 +254,9 @@ pub struct ProcessView {
     pub ready: bool,
     pub workers: Vec<WorkerView>,
     pub sinks: Vec<WorkerView>,
+    /// What keeps copies of the stores of tasks that run elsewhere.
+    #[serde(default)]
+    pub standbys: Vec<WorkerView>,
 }
 
 /// What `/livez`, `/readyz` and `status` say of this process.
@@ -248,10 +264,20 @@ pub struct ProcessView {
 pub struct Health {
     pub workers: Vec<(String, Arc<WorkerHealth>)>,
     pub sinks: Vec<(String, Arc<WorkerHealth>)>,
+    pub standbys: Vec<(String, Arc<WorkerHealth>)>,
 }
 
 impl Health {
-    /// Whether every thread has made a step lately. Asks nobody else.
+    /// All of it, for people.
+    pub fn view(&self, now_ms: i64) -> ProcessView {
+        let views = |threads: &[(String, Arc<WorkerHealth>)]| {
+            threads.iter().map(|(slot, health)| health.view(slot, now_ms)).collect()
+        };
+        let (workers, sinks, standbys) = (views(&self.workers), views(&self.sinks), views(&self.standbys));
+        ProcessView { ready: self.is_ready(), workers, sinks, standbys }
+    }
+
+    /// Whether every worker and sink has made a step lately. Asks nobody else.
     pub fn is_alive(&self, now_ms: i64) -> bool {
         self.workers.iter().chain(&self.sinks).all(|(_, health)| {
             let stepped_at_ms = health.stepped_at_ms.load(Ordering::Relaxed);
@@ -283,19 +309,25 @@ impl Health {
     pub fn export(&self, telemetry: &Telemetry, now_ms: i64) {
         telemetry.task_phase.reset();
         telemetry.restore_offsets_left.reset();
-        for (slot, health) in &self.workers {
+        telemetry.standby.lag_offsets.reset();
+        for (name, health) in &self.standbys {
+            for task in health.view(name, now_ms).tasks {
+                let left = task.restore.map_or(0, |RestoreView { restore, .. }| restore.left());
+                telemetry.standby.lag_offsets.with_label_values(&[name, &task.task.to_string()]).set(gauge(left));
+            }
+        }
+        for (slot, health) in self.workers.iter().chain(&self.sinks) {
             let view = health.view(slot, now_ms);
-            telemetry.tasks_owned.with_label_values(&[slot.as_str()]).set(gauge(view.tasks_owned));
-            let age_ms = view.transaction_age_ms.unwrap_or(0);
-            telemetry.txn_open_age_ms.with_label_values(&[slot.as_str()]).set(age_ms);
+            let slot = slot.as_str();
+            telemetry.tasks_owned.with_label_values(&[slot]).set(gauge(view.tasks_owned));
+            telemetry.txn_open_age_ms.with_label_values(&[slot]).set(view.transaction_age_ms.unwrap_or(0));
+            let failed_at_ms = view.last_error.as_ref().map_or(0, |error| error.at_ms);
+            telemetry.standstill.last_failure_seconds.with_label_values(&[slot]).set(failed_at_ms / 1_000);
             for task in &view.tasks {
                 let number = task.task.to_string();
-                let labels = [slot.as_str(), number.as_str()];
-                let [slot, number] = labels;
-                telemetry.task_phase.with_label_values(&[slot, number, task.phase.name()]).set(1);
+                telemetry.task_phase.with_label_values(&[slot, &number, task.phase.name()]).set(1);
                 if let Some(RestoreView { restore, .. }) = &task.restore {
-                    let left = restore.end.saturating_sub(restore.next_offset);
-                    telemetry.restore_offsets_left.with_label_values(&labels).set(gauge(left));
+                    telemetry.restore_offsets_left.with_label_values(&[slot, &number]).set(gauge(restore.left()));
                 }
             }
         }

@@ -33,6 +33,8 @@ impl LagSampler {
                 let labels = [row.topic.as_str(), &row.partition.to_string()];
                 let lag = i64::try_from(row.lag_records).unwrap_or(i64::MAX);
                 telemetry.consumer_lag_records.with_label_values(&labels).set(lag);
+                let unstable = i64::try_from(row.unstable_offsets).unwrap_or(i64::MAX);
+                telemetry.standstill.unstable_offsets.with_label_values(&labels).set(unstable);
             }
         }
         for (plan, sink) in &mut self.sinks {

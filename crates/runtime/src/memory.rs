@@ -68,12 +68,14 @@ impl MemoryShares {
     }
 }
 
-/// Partitions that this process reads at worst: of workers, of sinks, and of reference tables, which every worker reads.
+/// Partitions that this process reads at worst: of workers, of sinks, of reference tables, which every worker reads, and
+/// the state logs that standbys follow.
 fn partitions_read(topology: &Topology) -> u64 {
     let partitions = |topic: &str| topology.topics.get(topic).map_or(0, |topic| u64::from(topic.partitions));
     let of_unit = |unit: &Unit| -> u64 {
         let inputs: usize = unit.stages.iter().map(|stage| stage.inputs.len()).sum();
-        u64::from(unit.tasks) * inputs as u64
+        let followed = u64::from(unit.standbys > 0);
+        u64::from(unit.tasks) * (inputs as u64 + followed)
     };
     let references = topology.topics.values().filter(|topic| topic.role == Role::Reference);
     topology.units.iter().map(of_unit).sum::<u64>()
@@ -105,7 +107,7 @@ mod tests {
             state_dir: "state".into(),
             http_address: "127.0.0.1:0".to_owned(),
             memory_mib_max,
-            units: vec![Unit { name: "main".to_owned(), tasks, commit, stages: Vec::new() }],
+            units: vec![Unit { name: "main".to_owned(), tasks, standbys: 0, commit, stages: Vec::new() }],
             topics: BTreeMap::new(),
             sinks: Vec::new(),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use tidemill_core::{EventCodec, Sink, SinkError};
+use tidemill_core::{EventCodec, Framing, Sink, SinkError};
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{self, Cleanup, Topic};
 
@@ -154,9 +154,9 @@ impl Provisioner {
 
     fn plan_schemas(&self, plan: &mut Plan) -> Result<(), ProvisionError> {
         for topic in self.topology.topics.values() {
-            let Some(codec) = topic.kind.and_then(|kind| self.codecs.iter().find(|codec| codec.kind == kind)) else {
-                continue;
-            };
+            let registered =
+                |kind| self.codecs.iter().find(|codec| codec.kind == kind && codec.framing == Framing::Confluent);
+            let Some(codec) = topic.kind.and_then(registered) else { continue };
             let subject = subject_of(&topic.name);
             let latest = self.registry.latest(&subject)?;
             if latest.as_ref().is_some_and(|(_, _, schema)| is_same_schema(schema, codec.schema)) {

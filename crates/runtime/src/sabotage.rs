@@ -48,6 +48,7 @@ bugs! {
     TrustGroupOffsets "trust_group_offsets" "Goes on from the group's committed offsets instead of the state log's positions.",
     NoSettling "no_settling" "Does not fence the dead owner of a task, nor waits for what it left open.",
     CatchUpOnce "catch_up_once" "Does not read the state log again after the dead owner was fenced.",
+    NoSuccession "no_succession" "Opens a producer without asking what its predecessor left open.",
     ReuseProducer "reuse_producer" "Goes on with a producer whose commit timed out.",
     UnknownIsAborted "unknown_is_aborted" "Takes a commit without an answer for aborted.",
     UnknownIsCommitted "unknown_is_committed" "Takes a commit without an answer for committed.",
@@ -59,6 +60,9 @@ bugs! {
     ForgetFrozen "forget_frozen" "Does not look at the changes that are on their way to the disk.",
     CleanEarly "clean_early" "Takes a pass over the state for complete when it has looked at its first entries.",
     CarryStale "carry_stale" "Carries what is on the disk although it was changed since.",
+    StandbyUncommitted "standby_uncommitted" "Lets a standby apply what is not committed.",
+    StandbyAhead "standby_ahead" "Notes what a standby has applied one record too far.",
+    StandbySkips "standby_skips" "Lets a standby begin one record behind its store's offset.",
     ForgetUndo "forget_undo" "Leaves the state as a rejected record had changed it.",
 }
 

@@ -18,10 +18,11 @@ use crate::broker::{
 };
 use crate::codecs::{Codecs, ValueError};
 use crate::dead_letter::{self, FailedBy, Failure};
-use crate::health::WorkerHealth;
+use crate::health::{Phase, WorkerHealth};
 use crate::worker::membership::end_membership;
 use crate::worker::{OnStop, Shared, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
+const SINK_UNAVAILABLE: &str = "sink_unavailable";
 const RECORDS_PER_BATCH_MAX: usize = 5_000;
 const POLL_WAIT: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
@@ -84,9 +85,12 @@ impl SinkWorker {
 
     /// Works until `stop` is set. A database that does not answer pauses the sink; only wrong set-up ends it.
     pub fn run(mut self, stop: &AtomicBool, on_stop: OnStop) -> Result<(), SinkWorkerError> {
-        while !stop.load(Ordering::Relaxed) {
-            if let Err(error) = self.step() {
-                self.recover(error)?;
+        while !is_set(stop) {
+            match self.step(stop) {
+                // Its work is not done, and whoever gets it does it again.
+                Err(SinkWorkerError::Sink { error: SinkError::Unavailable(_), .. }) if is_set(stop) => break,
+                Err(error) => self.recover(error)?,
+                Ok(()) => {}
             }
             self.health.stepped_at_ms.store(self.shared.clock.unix_ms(), Ordering::Relaxed);
             self.health.tasks_owned.store(self.tasks.len() as u64, Ordering::Relaxed);
@@ -99,16 +103,16 @@ impl SinkWorker {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<(), SinkWorkerError> {
-        self.poll_membership()?;
+    fn step(&mut self, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
+        self.poll_membership(stop)?;
         self.reader.poll(&mut self.batch, RECORDS_PER_BATCH_MAX, POLL_WAIT)?;
         let batch = std::mem::take(&mut self.batch);
-        let result = self.write_all(&batch);
+        let result = self.write_all(&batch, stop);
         self.batch = batch;
         result
     }
 
-    fn poll_membership(&mut self) -> Result<(), SinkWorkerError> {
+    fn poll_membership(&mut self, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
         let member = match &mut self.member {
             Some(member) => member,
             None => {
@@ -124,8 +128,12 @@ impl SinkWorker {
         let Some(event) = member.poll(Duration::ZERO)? else { return Ok(()) };
         match &event {
             MemberEvent::Assigned(tasks) => {
+                let now_ms = self.shared.clock.unix_ms();
                 for task in tasks {
-                    self.claim(*task)?;
+                    self.health.add_task(*task, now_ms);
+                }
+                for task in tasks {
+                    self.claim(*task, stop)?;
                 }
             }
             MemberEvent::Revoked(tasks) | MemberEvent::Lost(tasks) => {
@@ -141,11 +149,11 @@ impl SinkWorker {
     }
 
     /// Fences whoever wrote for the task before, and reads on where the read model stands.
-    fn claim(&mut self, task: u32) -> Result<(), SinkWorkerError> {
+    fn claim(&mut self, task: u32, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
         let positions = loop {
             match self.sink.claim(task, &self.slot) {
                 Ok(positions) => break positions,
-                Err(SinkError::Unavailable(message)) => self.wait_for_sink(&message),
+                Err(SinkError::Unavailable(message)) => self.wait_for_sink(message, stop)?,
                 Err(error) => return Err(self.sink_error(error)),
             }
         };
@@ -170,17 +178,19 @@ impl SinkWorker {
             of_task.insert(topic, position);
         }
         self.tasks.insert(task, of_task);
+        self.answered();
         Ok(())
     }
 
     fn drop_task(&mut self, task: u32) -> Result<(), BrokerError> {
+        self.health.remove_task(task);
         for topic in self.tasks.remove(&task).unwrap_or_default().into_keys() {
             self.reader.unassign(&TopicPartition::new(topic, task))?;
         }
         Ok(())
     }
 
-    fn write_all(&mut self, batch: &RecordBatch) -> Result<(), SinkWorkerError> {
+    fn write_all(&mut self, batch: &RecordBatch, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
         let tasks: BTreeSet<u32> = batch.metas().iter().map(|meta| meta.partition).collect();
         for task in tasks {
             let Some(mut next) = self.tasks.get(&task).cloned() else { continue };
@@ -194,7 +204,7 @@ impl SinkWorker {
                 position.event_time = position.event_time.max(EventTime::from_millis(meta.timestamp_ms));
                 indices.push(index);
             }
-            self.write_task(task, batch, indices, &next)?;
+            self.write_task(task, batch, indices, &next, stop)?;
             self.tasks.insert(task, next);
         }
         Ok(())
@@ -207,6 +217,7 @@ impl SinkWorker {
         batch: &RecordBatch,
         mut indices: Vec<usize>,
         next: &SinkTask,
+        stop: &AtomicBool,
     ) -> Result<(), SinkWorkerError> {
         loop {
             let mut records = Vec::with_capacity(indices.len());
@@ -224,13 +235,13 @@ impl SinkWorker {
                 let sink_batch = SinkBatch { task, records, next: next.values().cloned().collect() };
                 match self.sink.write(&sink_batch) {
                     Ok(()) => {
-                        self.retry_wait = RETRY_WAIT_MIN;
+                        self.answered();
                         let name = [self.plan.name.as_str()];
                         self.shared.telemetry.sink_records.with_label_values(&name).inc_by(indices.len() as u64);
                         return Ok(());
                     }
                     Err(SinkError::Unavailable(message)) => {
-                        self.wait_for_sink(&message);
+                        self.wait_for_sink(message, stop)?;
                         continue;
                     }
                     Err(SinkError::Refused { index, code, message }) => refused = Some((index, code, message)),
@@ -331,14 +342,33 @@ impl SinkWorker {
         Ok(())
     }
 
-    fn wait_for_sink(&mut self, message: &str) {
-        tracing::warn!(code = "sink_unavailable", sink = self.plan.name, message, "trying again");
-        self.health.failed(self.shared.clock.unix_ms(), message.to_owned(), 1);
-        self.shared.telemetry.sink_retries.with_label_values(&[&self.plan.name]).inc();
-        let until = self.shared.clock.now() + self.retry_wait;
+    /// In place, so that what has gone to the dead letters meanwhile does not go there again. Waiting is no standstill:
+    /// the process stays alive, and can be stopped, which is the error.
+    fn wait_for_sink(&mut self, message: String, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
+        let Shared { clock, telemetry, .. } = self.shared.as_ref();
+        tracing::warn!(code = SINK_UNAVAILABLE, sink = self.plan.name, error = message, "trying again");
+        self.health.failed(clock.unix_ms(), message.clone(), 1);
+        for health in self.health.tasks() {
+            health.enter_because(Phase::Paused, clock.unix_ms(), SINK_UNAVAILABLE, message.as_str());
+        }
+        telemetry.sink_retries.with_label_values(&[&self.plan.name]).inc();
+        let until = clock.now() + self.retry_wait;
         self.retry_wait = (self.retry_wait * 2).min(RETRY_WAIT_MAX);
-        while self.shared.clock.now() < until {
-            self.shared.clock.sleep(POLL_WAIT);
+        while clock.now() < until {
+            if is_set(stop) {
+                return Err(self.sink_error(SinkError::Unavailable(message)));
+            }
+            self.health.stepped_at_ms.store(clock.unix_ms(), Ordering::Relaxed);
+            clock.sleep(POLL_WAIT);
+        }
+        Ok(())
+    }
+
+    /// The database has done what was asked of it.
+    fn answered(&mut self) {
+        self.retry_wait = RETRY_WAIT_MIN;
+        for health in self.tasks.keys().filter_map(|task| self.health.task(*task)) {
+            health.enter(Phase::Running, self.shared.clock.unix_ms());
         }
     }
 
@@ -362,6 +392,10 @@ impl SinkWorker {
     fn sink_error(&self, error: SinkError) -> SinkWorkerError {
         SinkWorkerError::Sink { sink: self.plan.name.clone(), error }
     }
+}
+
+fn is_set(stop: &AtomicBool) -> bool {
+    stop.load(Ordering::Relaxed)
 }
 
 fn owned_headers(view: &RecordView<'_>) -> Vec<(String, Option<Vec<u8>>)> {

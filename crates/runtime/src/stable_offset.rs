@@ -1,15 +1,18 @@
 //! Watches for readers that are held back for good. A transaction that nobody ends stops every `read_committed` reader of
-//! its partitions without an error anywhere; only somebody who looks can tell.
+//! its partitions without an error anywhere; only somebody who looks can tell. What a slot of the pipeline left behind is
+//! ended as its coordinator had decided, because the slot itself may never come back; the rest is for an operator.
 //!
 //! Few requests: one per broker and look, more only where something stands still.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_topology::Topology;
 
 use crate::broker::{OpenTransaction, Result, Standing, TopicPartition};
+use crate::succession::Succession;
+use crate::supervise::is_slot;
 use crate::worker::Shared;
 
 pub const STABLE_OFFSET_STUCK: &str = "stable_offset_stuck";
@@ -33,6 +36,7 @@ pub struct StableOffsetWatch {
     /// Partition to who waits if it stands still.
     readers: BTreeMap<TopicPartition, Vec<String>>,
     held: Held,
+    succession: Succession,
 }
 
 impl StableOffsetWatch {
@@ -40,7 +44,8 @@ impl StableOffsetWatch {
         let timeouts = shared.topology.units.iter().map(|unit| unit.commit.transaction_timeout_ms);
         let timeout_max = timeouts.max().map_or(DEFAULT_TIMEOUT, |ms| Duration::from_millis(ms).max(DEFAULT_TIMEOUT));
         let held = Held { timeout_max, partitions: BTreeMap::new() };
-        Self { readers: readers(&shared.topology), shared, held }
+        let succession = Succession::of(&shared);
+        Self { readers: readers(&shared.topology), shared, held, succession }
     }
 
     /// Brings the gauge up to date and reports what has become stuck. A broker that does not answer is no news.
@@ -60,10 +65,23 @@ impl StableOffsetWatch {
             tracing::info!(topic = %moved.topic, partition = moved.partition, "the stable offset moves again");
             gauge(&moved).set(0);
         }
-        for stuck in self.held.stuck(now, |partitions| broker.open_transactions(partitions)) {
+        let all_stuck = self.held.stuck(now, |partitions| broker.open_transactions(partitions));
+        self.heal(&all_stuck);
+        for stuck in all_stuck {
             gauge(&stuck.partition).set(1);
             if stuck.is_due {
                 self.report(&stuck);
+            }
+        }
+    }
+
+    /// Only what slots have left: how the transactions of others follow each other is not known here.
+    fn heal(&self, all_stuck: &[Stuck]) {
+        let hanging = all_stuck.iter().flat_map(|stuck| &stuck.transactions).filter(|one| one.is_hanging());
+        let ids: BTreeSet<&str> = hanging.filter_map(|one| one.transactional_id.as_deref()).collect();
+        for id in ids.into_iter().filter(|id| is_slot(&self.shared.topology, id)) {
+            if let Err(error) = self.succession.heal(id) {
+                tracing::warn!(code = STABLE_OFFSET_STUCK, transactional_id = id, %error, "it cannot be finished yet");
             }
         }
     }

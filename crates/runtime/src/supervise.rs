@@ -7,10 +7,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tidemill_topology::Topology;
 use tidemill_topology::plan::Unit;
 
 use crate::health::{Health, WorkerHealth};
 use crate::sink_worker::{SinkWorker, SinkWorkerError};
+use crate::standby::Standby;
 use crate::worker::{OnStop, Shared, Worker, WorkerError};
 
 /// What to run here.
@@ -54,7 +56,23 @@ pub struct Running {
 
 /// The stable name of a worker: `pipeline-unit-instance-number`.
 pub fn slot_name(pipeline: &str, unit: &str, instance: &str, number: u32) -> String {
-    format!("{pipeline}-{unit}-{instance}-{number}")
+    format!("{}{instance}-{number}", slots_of(pipeline, unit))
+}
+
+/// Whether a transactional id is that of a worker of this pipeline.
+pub fn is_slot(topology: &Topology, id: &str) -> bool {
+    topology.units.iter().any(|unit| id.starts_with(&slots_of(&topology.pipeline.name, &unit.name)))
+}
+
+/// What the names of all slots of a unit begin with.
+fn slots_of(pipeline: &str, unit: &str) -> String {
+    format!("{pipeline}-{unit}-")
+}
+
+/// The instance in a worker's name.
+pub fn instance_of_slot<'a>(pipeline: &str, unit: &str, slot: &'a str) -> Option<&'a str> {
+    let rest = slot.strip_prefix(pipeline)?.strip_prefix('-')?.strip_prefix(unit)?.strip_prefix('-')?;
+    rest.rsplit_once('-').map(|(instance, _)| instance)
 }
 
 /// Starts the threads. Returns when all are built, not when they have caught up.
@@ -65,8 +83,18 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
     let topology = Arc::clone(&shared.topology);
     let on_stop = options.on_stop;
     let is_wanted = |unit: &&Unit| options.units.is_empty() || options.units.contains(&unit.name);
-    for unit in topology.units.iter().filter(is_wanted) {
-        let unit = Arc::new(unit.clone());
+    let units: Vec<Arc<Unit>> = topology.units.iter().filter(is_wanted).cloned().map(Arc::new).collect();
+    let (shared, standbys) = Standby::beside(shared, units.iter().cloned(), &options.instance);
+    for standby in standbys {
+        let name = standby.name();
+        running.health.standbys.push((name.clone(), standby.health()));
+        running.spawn(name, &report, move |stop| {
+            standby.run(stop);
+            Ok(())
+        })?;
+    }
+    let shared = &shared;
+    for unit in units {
         let slot_of = |number| slot_name(&topology.pipeline.name, &unit.name, &options.instance, number);
         let siblings: Arc<[String]> = (0..options.workers).map(slot_of).collect();
         for slot in siblings.iter().cloned() {

@@ -29,9 +29,13 @@ pub struct Telemetry {
     /// 1 for the phase that a task is in.
     pub task_phase: IntGaugeVec,
     pub restore_offsets_left: IntGaugeVec,
+    /// Changes in state logs that starts had to apply, checkpoints among them: little, where a store or a standby was there.
+    pub restored_records: IntCounter,
+    pub standby: StandbyTelemetry,
     pub txn_open_age_ms: IntGaugeVec,
     pub stores_rebuilt: IntCounterVec,
     pub consumer_lag_records: IntGaugeVec,
+    pub standstill: StandstillTelemetry,
     pub sink_records: IntCounterVec,
     pub sink_retries: IntCounterVec,
     pub sink_lag_offsets: IntGaugeVec,
@@ -83,6 +87,9 @@ impl Telemetry {
                 "Offsets of the state log that a restore has still to apply.",
                 &["slot", "task"],
             )?,
+            restored_records: make
+                .counter("restored_records_total", "Changes in state logs that starts of tasks had to apply.")?,
+            standby: StandbyTelemetry::new(&make)?,
             txn_open_age_ms: make.gauges("txn_open_age_ms", "Age of the open transaction; 0 for none.", &["slot"])?,
             stores_rebuilt: make.counters(
                 "stores_rebuilt_total",
@@ -94,6 +101,7 @@ impl Telemetry {
                 "Records not yet processed.",
                 &["topic", "partition"],
             )?,
+            standstill: StandstillTelemetry::new(&make)?,
             sink_records: make.counters("sink_records_total", "Records written by a sink.", &["sink"])?,
             sink_retries: make.counters("sink_retries_total", "Batches that a sink had to try again.", &["sink"])?,
             sink_lag_offsets: make.gauges("sink_lag_offsets", "Offsets a sink is behind.", &["sink"])?,
@@ -108,6 +116,52 @@ impl Telemetry {
     /// All metrics in the Prometheus text format.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         prometheus::TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// What standbys do, which nobody waits for.
+#[derive(Clone, Debug)]
+pub struct StandbyTelemetry {
+    pub records: IntCounter,
+    pub lag_offsets: IntGaugeVec,
+}
+
+impl StandbyTelemetry {
+    fn new(make: &Maker<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            records: make.counter("standby_records_total", "Changes in state logs that standbys have applied.")?,
+            lag_offsets: make.gauges(
+                "standby_lag_offsets",
+                "Offsets of the state log that a standby has still to apply.",
+                &["standby", "task"],
+            )?,
+        })
+    }
+}
+
+/// What tells why something stands still.
+#[derive(Clone, Debug)]
+pub struct StandstillTelemetry {
+    /// What is written and cannot be read yet, because a transaction before it is open.
+    pub unstable_offsets: IntGaugeVec,
+    /// When a worker or sink last failed, in seconds since 1970; 0 if it never has.
+    pub last_failure_seconds: IntGaugeVec,
+}
+
+impl StandstillTelemetry {
+    fn new(make: &Maker<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            unstable_offsets: make.gauges(
+                "unstable_offsets",
+                "Offsets behind the first transaction that is still open.",
+                &["topic", "partition"],
+            )?,
+            last_failure_seconds: make.gauges(
+                "last_failure_timestamp_seconds",
+                "When a worker or sink last failed; 0 for never.",
+                &["slot"],
+            )?,
+        })
     }
 }
 

@@ -66,12 +66,16 @@ impl Transaction {
         }
     }
 
-    /// Opens a producer if there is none. Settles what a predecessor of this slot left open; where that cannot be, there
-    /// is no producer afterwards, and the next calls try again.
+    /// Opens a producer if there is none, or none that may begin a transaction: also for a worker that has nothing to do,
+    /// because what its last transaction left open holds others back. Settles what a predecessor of this slot left open;
+    /// where that cannot be, there is no producer afterwards, and the next calls try again.
     pub(crate) fn prepare(&mut self) -> Result<()> {
-        if self.standing == Standing::Retired && !self.is_open() {
-            self.producer = None;
-            self.standing = Standing::Good;
+        if !self.is_open() {
+            self.note_doubt();
+            if self.standing == Standing::Retired {
+                self.producer = None;
+                self.standing = Standing::Good;
+            }
         }
         if self.producer.is_some() || self.refused_until.is_some_and(|until| self.clock.now() < until) {
             return Ok(());
@@ -117,12 +121,7 @@ impl Transaction {
     /// Begins, unless a transaction is open.
     pub(crate) fn open(&mut self) -> Result<()> {
         if self.opened_at.is_none() {
-            if self.producer.as_ref().is_some_and(|producer| producer.is_doubtful()) && !sabotaged!(ReuseProducer) {
-                self.standing = Standing::Retired;
-            }
-            if self.standing == Standing::Retired {
-                self.prepare()?;
-            }
+            self.prepare()?;
             self.producer()?.begin()?;
             self.opened_at = Some(self.clock.now());
         }
@@ -209,11 +208,26 @@ impl Transaction {
             calls += 1;
             call(producer)
         });
-        let is_doubtful = self.producer.as_ref().is_some_and(|producer| producer.is_doubtful());
-        if (calls > 1 || is_doubtful) && !sabotaged!(ReuseProducer) {
+        self.note_doubt();
+        if calls > 1 && !sabotaged!(ReuseProducer) {
             self.standing = Standing::Retired;
         }
         answer
+    }
+
+    /// Whether the transaction is known to be aborted. After a lost connection it is not even asked for: a broker that came
+    /// back may hold data of the transaction before, which was committed, and this would be the last that its coordinator
+    /// remembers.
+    fn try_abort(&mut self) -> bool {
+        let deadline = self.timeout;
+        self.standing == Standing::Good && self.end(|producer| producer.abort(deadline)).is_ok()
+    }
+
+    fn note_doubt(&mut self) {
+        let is_doubtful = self.producer.as_mut().is_some_and(|producer| producer.is_doubtful());
+        if is_doubtful && !sabotaged!(ReuseProducer) {
+            self.standing = Standing::Retired;
+        }
     }
 
     /// The same call again until it answers or the deadline has passed.
@@ -242,8 +256,8 @@ impl Transaction {
             | BrokerErrorKind::OffsetOutOfRange
             | BrokerErrorKind::RecordRefused
             | BrokerErrorKind::Misconfigured => {
-                let deadline = self.timeout;
-                !self.is_open() || self.end(|producer| producer.abort(deadline)).is_ok()
+                self.note_doubt();
+                !self.is_open() || self.try_abort()
             }
         };
         #[cfg(feature = "sabotage")]

@@ -60,6 +60,8 @@ pub struct Unit {
     pub name: String,
     /// Number of tasks, and so of partitions of every topic its stages read. Part of the data model: it cannot change.
     pub tasks: u32,
+    /// Further instances that keep a copy of each task's stores.
+    pub standbys: u32,
     pub commit: CommitPolicy,
     pub stages: Vec<Stage>,
 }
@@ -178,6 +180,11 @@ impl Unit {
     /// Consumer group, as operators' usual tools show it.
     pub fn group(&self, pipeline: &Pipeline) -> String {
         format!("{}.{}", pipeline.name, self.name)
+    }
+
+    /// Whose the local store of a task is, as the store itself notes it.
+    pub fn store_identity(&self, pipeline: &Pipeline, task: u32) -> String {
+        format!("{}/{}/{task}", pipeline.name, self.name)
     }
 }
 

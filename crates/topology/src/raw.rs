@@ -92,6 +92,10 @@ pub(crate) struct RawUnit {
     /// Number of tasks, and so of partitions of every topic its stages read. Part of the data model: it cannot change.
     #[schemars(range(min = 1, max = 256))]
     pub(crate) tasks: u32,
+    /// So many further instances follow the state log of each task into a local store of their own, so that a take-over begins with one that is nearly caught up. Kafka only.
+    #[serde(default)]
+    #[schemars(range(max = 8))]
+    pub(crate) standbys: u32,
     /// A drained input is committed, but not sooner than this after the last commit.
     #[serde(default = "default_commit_gap_ms_min")]
     #[schemars(range(min = 1, max = 60_000))]

@@ -144,7 +144,7 @@ impl Core {
     }
 
     /// Makes the present producer of the id a past one and aborts its transaction.
-    fn fence(&mut self, transactional_id: &str) {
+    pub(super) fn fence(&mut self, transactional_id: &str) {
         self.coordinator.entry(transactional_id).epoch += 1;
         self.decide(transactional_id, TransactionEnd::Abort);
     }
@@ -241,9 +241,21 @@ impl Core {
             Some(Hang::LogsOnly) => groups.collect(),
             Some(Hang::Everywhere) => Vec::new(),
         };
+        let is_blind = self.is_blind();
+        let targets: Vec<Target> = targets.into_iter().filter(|_| !(is_blind && self.skips_marker())).collect();
         let markers = targets.into_iter().map(|target| Marker { target, due: self.marker_due() }).collect();
         self.coordinator.entry(transactional_id).markers = markers;
         self.write_due_markers(transactional_id);
+    }
+
+    /// What was decided before a restart ends without its markers on some of the partitions.
+    pub(super) fn lose_markers(&mut self) {
+        for id in self.coordinator.transactions.keys().cloned().collect::<Vec<_>>() {
+            let markers = std::mem::take(&mut self.coordinator.entry(&id).markers);
+            let markers = markers.into_iter().filter(|_| !self.skips_marker()).collect();
+            self.coordinator.entry(&id).markers = markers;
+            self.complete(&id);
+        }
     }
 
     /// Writes marker `index` of the transaction; the last one completes it.

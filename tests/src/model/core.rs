@@ -26,6 +26,15 @@ pub(super) struct Core {
     pub(super) now: Duration,
     pub(super) options: ModelOptions,
     random: ChaCha8Rng,
+    /// Which life of the broker this is.
+    pub(super) incarnation: u64,
+    blindness: Option<Blindness>,
+}
+
+/// The time after a restart in which the coordinator serves and does not know the leaders of all partitions.
+struct Blindness {
+    until: Duration,
+    random: ChaCha8Rng,
 }
 
 impl Core {
@@ -42,7 +51,28 @@ impl Core {
             now: Duration::ZERO,
             options,
             random: ChaCha8Rng::seed_from_u64(seed),
+            incarnation: 0,
+            blindness: None,
         }
+    }
+
+    /// The broker is killed and comes back. What the coordinator had decided and not yet written, and what it decides
+    /// while it is blind, it takes for written on some of the partitions.
+    pub(super) fn restart(&mut self, blind_for: Duration, seed: u64) {
+        self.incarnation += 1;
+        self.blindness =
+            Some(Blindness { until: self.now.saturating_add(blind_for), random: ChaCha8Rng::seed_from_u64(seed) });
+        self.lose_markers();
+    }
+
+    pub(super) fn is_blind(&self) -> bool {
+        self.blindness.as_ref().is_some_and(|blindness| self.now < blindness.until)
+    }
+
+    /// Whether the coordinator skips a marker that it should write.
+    pub(super) fn skips_marker(&mut self) -> bool {
+        let now = self.now;
+        self.blindness.as_mut().is_some_and(|blindness| now <= blindness.until && blindness.random.random_bool(0.5))
     }
 
     pub(super) fn tick(&mut self, now: Duration) {

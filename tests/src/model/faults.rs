@@ -1,6 +1,8 @@
 //! What the adversary may do to the broker and to the network between it and its clients. Every fault here has been seen
 //! on a real broker, or follows from the protocol.
 
+use std::time::Duration;
+
 use tidemill_runtime::broker::TopicPartition;
 
 use super::coordinator::{Identity, Target};
@@ -55,6 +57,12 @@ impl ModelKafka {
         self.shared.lock().offsets_mut(group).rewrite(rewrite);
     }
 
+    /// Kills the broker and brings it back at once: every connection is lost, and the coordinator ends transactions without
+    /// their markers on some of the partitions, for as long as it is blind. What is lost follows from the seed.
+    pub fn restart(&self, blind_for: Duration, seed: u64) {
+        self.shared.lock().restart(blind_for, seed);
+    }
+
     /// The next commit of this id is acknowledged and complete for the coordinator, and its markers are never written. The
     /// same producer cannot write to those partitions any more, and does not survive the abort that follows; a new one
     /// opens as if nothing had happened.
@@ -65,7 +73,7 @@ impl ModelKafka {
     /// Ends a hanging transaction by an abort marker everywhere it is open; says where that was. Nothing is done to what
     /// a coordinator will still end by itself.
     pub fn abort_hanging(&self, producer: ProducerId) -> Vec<Place> {
-        let hanging = self.open_transactions().into_iter().filter(|open| open.producer == producer && open.is_hanging);
+        let hanging = self.open_everywhere().into_iter().filter(|open| open.producer == producer && open.is_hanging);
         let places: Vec<Place> = hanging.map(|open| open.place).collect();
         places.iter().for_each(|place| self.abort_at(place, producer));
         places

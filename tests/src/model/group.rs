@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tidemill_runtime::broker::MemberEvent;
+use tidemill_runtime::broker::{MemberEvent, Roster, RosterMember};
 
 use super::refusal::Refusal;
 
@@ -290,6 +290,13 @@ impl Group {
     pub(super) fn owners(&self) -> BTreeMap<u32, String> {
         let active = self.members.values().filter(|member| member.standing == Standing::Active);
         active.flat_map(|member| member.owned.iter().map(|task| (*task, member.slot.clone()))).collect()
+    }
+
+    /// What the broker tells of the group, once it has agreed.
+    pub(super) fn roster(&self) -> Option<Roster> {
+        let active = self.members.values().filter(|member| member.standing == Standing::Active);
+        let member = |member: &State| RosterMember { slot: member.slot.clone(), tasks: member.owned.clone() };
+        (self.phase == Phase::Stable).then(|| active.map(member).collect())
     }
 
     pub(super) fn generation(&self) -> u64 {

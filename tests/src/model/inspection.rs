@@ -32,7 +32,7 @@ pub struct TransactionView {
 
 /// A transaction as the place sees it in which it is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenTransaction {
+pub struct OpenAt {
     pub place: Place,
     pub producer: ProducerId,
     /// `None` for a producer whose id nobody knows any more.
@@ -85,9 +85,9 @@ impl Core {
         }
     }
 
-    fn open_at(&self, target: &Target, producer: ProducerId, start_offset: Option<u64>) -> Option<OpenTransaction> {
+    fn open_at(&self, target: &Target, producer: ProducerId, start_offset: Option<u64>) -> Option<OpenAt> {
         let known = self.coordinator.of_producer(producer);
-        Some(OpenTransaction {
+        Some(OpenAt {
             place: self.place(target)?,
             producer,
             transactional_id: known.map(|(id, _)| id.clone()),
@@ -105,7 +105,7 @@ impl ModelKafka {
     }
 
     /// Every transaction that is open somewhere, once per place, by place.
-    pub fn open_transactions(&self) -> Vec<OpenTransaction> {
+    pub fn open_everywhere(&self) -> Vec<OpenAt> {
         let core = self.shared.lock();
         let in_logs = core.topics.logs().flat_map(|(id, log)| {
             log.open()
@@ -114,7 +114,7 @@ impl ModelKafka {
         });
         let in_offsets = core.offsets().iter().flat_map(|(group, offsets)| {
             let target = Target::Offsets(group.clone());
-            offsets.producers().filter_map(|producer| core.open_at(&target, producer, None)).collect::<Vec<_>>()
+            offsets.producers().filter_map(|(producer, _)| core.open_at(&target, producer, None)).collect::<Vec<_>>()
         });
         in_logs.chain(in_offsets).collect()
     }

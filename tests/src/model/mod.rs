@@ -4,7 +4,8 @@
 //! What is modelled, and rests on measurements on a real broker: offsets that markers and aborted records occupy, the
 //! last stable offset, markers that are written partition by partition, epochs and fencing, time-outs that look like
 //! fencing, ends that come late and hit a later transaction, static members and generations, pending offsets, and
-//! transactions that hang. What is not: leaders and replicas, compaction and retention, sequence numbers, quotas. A member is heard of only when it polls; librdkafka also has a thread for that.
+//! transactions that hang or are left open on some partitions by a restart. What is not: leaders and replicas, compaction
+//! and retention, sequence numbers, quotas. A member is heard of only when it polls; librdkafka also has a thread for that.
 //!
 //! Invariant: deterministic. No threads, no time but the clock's, no order that a hash decides; every call returns at
 //! once unless [`Waiting`] says otherwise.
@@ -22,20 +23,21 @@ mod options;
 mod producer;
 mod reader;
 mod refusal;
+mod succession;
 mod topics;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidemill_runtime::broker::{
-    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberOptions, NewTopic, Producer, ProducerOptions,
-    Reader, Result, TopicInfo, TopicPartition, Watermarks,
+    Broker, BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, Member, MemberOptions, NewTopic,
+    OpenTransaction, Producer, ProducerOptions, Reader, Result, Roster, TopicInfo, TopicPartition, Watermarks,
 };
 use tidemill_runtime::clock::Clock;
 
 pub use coordinator::TransactionState;
 pub use faults::{EndFault, Hang, HeldOutcome};
-pub use inspection::{MarkerView, OpenTransaction, Place, TransactionView};
+pub use inspection::{MarkerView, OpenAt, Place, TransactionView};
 pub use log::{ProducerId, TransactionEnd};
 pub use options::{Markers, ModelOptions, Sending, Waiting};
 pub use refusal::Refusal;
@@ -146,6 +148,38 @@ impl Broker for ModelKafka {
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
         let committed = self.shared.until(INQUIRY_DEADLINE, |core| core.committed(group, partitions));
         committed.map_err(|refusal| about("ask for committed positions", refusal, group))
+    }
+
+    fn open_transactions(&self, partitions: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
+        Ok(self.shared.lock().open_in(partitions))
+    }
+
+    fn last_transaction(&self, transactional_id: &str) -> Result<Option<LastTransaction>> {
+        Ok(self.shared.lock().last_transaction(transactional_id))
+    }
+
+    fn abort_running(&self, transactional_id: &str) -> Result<()> {
+        let aborted = self.shared.until(INQUIRY_DEADLINE, |core| core.abort_running(transactional_id));
+        aborted.map_err(|refusal| about("abort a running transaction", refusal, transactional_id))
+    }
+
+    fn check_leaders(&self, transactional_id: &str, _topics: &[String]) -> Result<()> {
+        let seen = self.shared.until(INQUIRY_DEADLINE, |core| core.check_sight());
+        seen.map_err(|refusal| about("ask a coordinator for the leaders", refusal, transactional_id))
+    }
+
+    fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
+        let open = self.shared.until(INQUIRY_DEADLINE, |core| core.open_of_producer(producer_id, topics));
+        open.map_err(|refusal| about("look for what a producer left open", refusal, &producer_id.to_string()))
+    }
+
+    fn finish_transactions(&self, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {
+        let finished = self.shared.until(INQUIRY_DEADLINE, |core| core.finish(transactions, decision));
+        finished.map_err(|refusal| about("finish transactions", refusal, decision.name()))
+    }
+
+    fn roster(&self, group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
+        Ok(self.shared.lock().groups().get(group).and_then(group::Group::roster))
     }
 
     fn describe(&self) -> String {

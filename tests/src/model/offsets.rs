@@ -10,27 +10,36 @@ use super::refusal::Refusal;
 #[derive(Debug, Default)]
 pub(super) struct GroupOffsets {
     committed: BTreeMap<TopicPartition, u64>,
-    pending: BTreeMap<ProducerId, BTreeMap<TopicPartition, u64>>,
+    pending: BTreeMap<ProducerId, Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    epoch: u32,
+    offsets: BTreeMap<TopicPartition, u64>,
 }
 
 impl GroupOffsets {
-    pub(super) fn add_pending(&mut self, producer: ProducerId, offsets: &[(TopicPartition, u64)]) {
-        self.pending.entry(producer).or_default().extend(offsets.iter().cloned());
+    pub(super) fn add_pending(&mut self, producer: ProducerId, epoch: u32, offsets: &[(TopicPartition, u64)]) {
+        let pending = self.pending.entry(producer).or_default();
+        pending.epoch = epoch;
+        pending.offsets.extend(offsets.iter().cloned());
     }
 
     pub(super) fn write_marker(&mut self, producer: ProducerId, end: TransactionEnd) {
         let decided = self.pending.remove(&producer).unwrap_or_default();
         if end == TransactionEnd::Commit {
-            self.committed.extend(decided);
+            self.committed.extend(decided.offsets);
         }
     }
 
-    pub(super) fn producers(&self) -> impl Iterator<Item = ProducerId> + '_ {
-        self.pending.keys().copied()
+    /// Producers with pending positions, and their epochs.
+    pub(super) fn producers(&self) -> impl Iterator<Item = (ProducerId, u32)> + '_ {
+        self.pending.iter().map(|(producer, pending)| (*producer, pending.epoch))
     }
 
     pub(super) fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>, Refusal> {
-        let is_unstable = |partition| self.pending.values().any(|offsets| offsets.contains_key(partition));
+        let is_unstable = |partition| self.pending.values().any(|pending| pending.offsets.contains_key(partition));
         if partitions.iter().any(is_unstable) {
             return Err(Refusal::UnstableOffsetCommit);
         }

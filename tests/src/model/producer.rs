@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidemill_runtime::broker::{
@@ -43,7 +44,13 @@ pub(super) struct ModelProducer {
     /// What the coordinator was told of this transaction. A transaction of which it was told nothing ends without it.
     registered: BTreeSet<PartitionId>,
     is_registered: bool,
+    /// The coordinator has taken something into this transaction, so the one before had been ended everywhere.
+    is_joined: bool,
     acknowledged: BTreeMap<TopicPartition, u64>,
+    /// The life of the broker in which the last transaction ended, or the producer opened.
+    ended_in: u64,
+    /// The life of the broker that the worker was told of last.
+    told_of: AtomicU64,
     /// What went wrong with a record that was written before the flush.
     failure: Option<BrokerError>,
     /// An error that the client does not survive: the answer to everything from then on.
@@ -59,13 +66,17 @@ impl ModelProducer {
                 Some(opened.map_err(|refusal| about("open a producer", refusal, id))?)
             }
         };
+        let incarnation = shared.lock().incarnation;
         Ok(Self {
             shared: Arc::clone(shared),
+            ended_in: incarnation,
+            told_of: AtomicU64::new(incarnation),
             identity,
             phase: Phase::Idle,
             queues: Vec::new(),
             registered: BTreeSet::new(),
             is_registered: false,
+            is_joined: false,
             acknowledged: BTreeMap::new(),
             failure: None,
             fatal: None,
@@ -118,11 +129,14 @@ impl ModelProducer {
         if self.queues.is_empty() {
             return Ok(());
         }
-        let Self { shared, identity, queues, registered, is_registered, acknowledged, .. } = self;
+        let Self { shared, identity, queues, registered, is_registered, is_joined, acknowledged, ended_in, .. } = self;
         let pushed = shared.until(deadline, |core| match identity {
             Some(identity) => {
+                check_connection(core, *is_joined, *ended_in)?;
                 *is_registered = true;
-                write_in_transaction(core, identity, queues, registered, acknowledged)
+                write_in_transaction(core, identity, queues, registered, acknowledged)?;
+                *is_joined = true;
+                Ok(())
             }
             None => write_singly(core, queues, acknowledged),
         });
@@ -158,11 +172,14 @@ impl ModelProducer {
         let known = member.map_or(Ok(()), ModelMember::check);
         self.note(known)?;
         self.is_registered = true;
-        let sent = self.shared.until(deadline, |core| {
+        let Self { shared, is_joined, ended_in, .. } = self;
+        let sent = shared.until(deadline, |core| {
+            check_connection(core, *is_joined, *ended_in)?;
             core.add_offsets(&identity, group)?;
+            *is_joined = true;
             // The membership is asked now and never again: a commit after this succeeds whatever becomes of the member.
             member.map_or(Ok(()), |member| member.fence(core))?;
-            core.offsets_mut(group).add_pending(identity.producer, offsets);
+            core.offsets_mut(group).add_pending(identity.producer, identity.epoch, offsets);
             Ok(())
         });
         self.note(sent.map_err(|refusal| refusal.during(DURING)))
@@ -172,8 +189,8 @@ impl ModelProducer {
         let identity = self.identity(during)?;
         if self.is_registered {
             self.phase = Phase::Ending(end);
-            let ended = self.shared.until(deadline, |core| core.request_end(&identity, end));
-            self.note(ended.map_err(|refusal| refusal.during(during)))?;
+            let ended = self.shared.until(deadline, |core| core.request_end(&identity, end).map(|()| core.incarnation));
+            self.ended_in = self.note(ended.map_err(|refusal| refusal.during(during)))?;
         }
         self.close();
         Ok(())
@@ -184,6 +201,7 @@ impl ModelProducer {
         self.queues.clear();
         self.registered.clear();
         self.is_registered = false;
+        self.is_joined = false;
         self.failure = None;
     }
 }
@@ -263,9 +281,20 @@ impl Producer for ModelProducer {
         self.end(TransactionEnd::Abort, "abort", deadline)
     }
 
+    fn is_doubtful(&mut self) -> bool {
+        let incarnation = self.shared.lock().incarnation;
+        self.told_of.swap(incarnation, Ordering::Relaxed) != incarnation
+    }
+
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
         self.acknowledged.get(partition).copied()
     }
+}
+
+/// Until the coordinator has taken something into a transaction, its requests go over the connection that the last one
+/// ended on, or not at all: a coordinator that came back may have left that open where this one would write.
+fn check_connection(core: &Core, is_joined: bool, ended_in: u64) -> std::result::Result<(), Refusal> {
+    if is_joined || core.incarnation == ended_in { Ok(()) } else { Err(Refusal::ConnectionLost) }
 }
 
 fn write_in_transaction(

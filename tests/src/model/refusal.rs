@@ -13,6 +13,10 @@ pub enum Refusal {
     InvalidTxnState,
     /// The request, or the answer to it, is late.
     RequestTimedOut,
+    /// The broker has come back and does not know the leaders of its partitions yet.
+    LeaderNotAvailable,
+    /// The broker went away since the producer's last transaction ended, and may have left that undone.
+    ConnectionLost,
     /// The partition takes no records of this producer, so the flush runs into its deadline.
     NotAcknowledged,
     UnknownTopicOrPartition,
@@ -32,10 +36,11 @@ impl Refusal {
     pub fn kind(self) -> BrokerErrorKind {
         match self {
             Self::ProducerFenced => BrokerErrorKind::Fenced,
-            Self::ConcurrentTransactions | Self::RequestTimedOut | Self::UnstableOffsetCommit => {
-                BrokerErrorKind::Retriable
-            }
-            Self::InvalidTxnState => BrokerErrorKind::Fatal,
+            Self::ConcurrentTransactions
+            | Self::RequestTimedOut
+            | Self::LeaderNotAvailable
+            | Self::UnstableOffsetCommit => BrokerErrorKind::Retriable,
+            Self::InvalidTxnState | Self::ConnectionLost => BrokerErrorKind::Fatal,
             Self::NotAcknowledged
             | Self::UnknownMemberId
             | Self::IllegalGeneration

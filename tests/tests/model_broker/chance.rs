@@ -90,7 +90,7 @@ fn run(seed: u64, choices: &[usize], sending: Sending) -> [Vec<String>; 2] {
             clock.turn(Duration::from_millis(5));
         }
     }
-    assert_eq!(kafka.open_transactions(), [], "nothing is open in the end");
+    assert_eq!(kafka.open_everywhere(), [], "nothing is open in the end");
     assert!(expected.count > STEPS / 40, "only {} transactions committed", expected.count);
     [0, 1].map(|partition| {
         let found = readable(&kafka, partition);

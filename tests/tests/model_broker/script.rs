@@ -195,10 +195,10 @@ impl Script {
             ["hang", id, "everywhere"] => kafka.hang(id, Hang::Everywhere),
             ["hang", id, "logs"] => kafka.hang(id, Hang::LogsOnly),
             ["hanging"] => {
-                return Ok(kafka.open_transactions().iter().filter(|open| open.is_hanging).count().to_string());
+                return Ok(kafka.open_everywhere().iter().filter(|open| open.is_hanging).count().to_string());
             }
             ["abort-hanging"] => {
-                let hanging = kafka.open_transactions().into_iter().find(|open| open.is_hanging);
+                let hanging = kafka.open_everywhere().into_iter().find(|open| open.is_hanging);
                 return Ok(hanging.map_or(0, |open| kafka.abort_hanging(open.producer).len()).to_string());
             }
             ["forget"] => kafka.forget_offsets(GROUP),

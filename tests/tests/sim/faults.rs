@@ -67,12 +67,16 @@ faults! {
     Foreign "foreign" 25,
     // Kafka only: the markers of a transaction that was acknowledged are never written, until an operator aborts it.
     Hang "hang" 60,
+    // Kafka only: the broker is killed and comes back, and ends transactions without their markers on some partitions.
+    BrokerKilled "broker_killed" 40,
     // Kafka only: the broker forgets the group's offsets, or has old ones.
     OffsetsLost "offsets_lost" 30,
     // Kafka only: the broker takes a living member for one that was replaced.
     FalseFence "false_fence" 60,
     // Kafka only: a commit is carried out and the client library does not hear of it.
     EndAnswerLost "end_answer_lost" 10,
+    // The schema registry does not answer.
+    RegistryAway "registry_away" 3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

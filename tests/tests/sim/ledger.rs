@@ -6,18 +6,22 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidemill_core::processor::{Answer, MovesMoney, Signature};
 use tidemill_core::{
     AnyEvent, Class, CodeSpec, Context, DecodeError, Event, EventCodec, EventDecoder, EventKind, EventTime, Flow,
-    KeySpace, Outcome, PortSpec, Processor, ProcessorSpec, RawEvent, Reject, Settings, StateError, StateValue, Store,
-    StoreSpec,
+    Framing, KeySpace, Outcome, PortSpec, Processor, ProcessorSpec, RawEvent, Reject, Settings, StateError, StateValue,
+    Store, StoreSpec,
 };
 use tidemill_runtime::registry::{RegistryError, SchemaRegistry};
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
+
+use crate::faults::Fault;
+use crate::scheduler::Sim;
 
 pub(crate) const TASKS: u32 = 4;
 pub(crate) const REQUESTS: &str = "requests";
@@ -160,7 +164,15 @@ impl EventDecoder for InstructionDecoder {
 }
 
 const fn codec(kind: EventKind, decoder: fn(&str) -> Result<Box<dyn EventDecoder>, DecodeError>) -> EventCodec {
-    EventCodec { kind, schema: SCHEMA, version: 1, compatibility: "NONE", summary: "Of the simulation.", decoder }
+    EventCodec {
+        kind,
+        framing: Framing::Confluent,
+        schema: SCHEMA,
+        version: 1,
+        compatibility: "NONE",
+        summary: "Of the simulation.",
+        decoder,
+    }
 }
 
 pub(crate) static CODECS: [EventCodec; 3] = [
@@ -344,14 +356,14 @@ pub(crate) fn topology() -> Topology {
         state_dir: PathBuf::from("nowhere"),
         memory_mib_max: 64,
         http_address: "127.0.0.1:0".to_owned(),
-        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, commit, stages }],
+        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, standbys: 0, commit, stages }],
         topics: topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect(),
         sinks: Vec::new(),
     }
 }
 
 /// A registry that knows one schema.
-pub(crate) struct OneSchema;
+pub(crate) struct OneSchema(pub(crate) Arc<Sim>);
 
 impl SchemaRegistry for OneSchema {
     fn register(&self, _subject: &str, _schema: &str) -> Result<u32, RegistryError> {
@@ -359,6 +371,10 @@ impl SchemaRegistry for OneSchema {
     }
 
     fn schema(&self, _id: u32) -> Result<String, RegistryError> {
+        if self.0.strikes(Fault::RegistryAway, 1) {
+            self.0.note("registry", || "away".to_owned());
+            return Err(RegistryError::Unavailable("nobody answers".to_owned()));
+        }
         Ok(SCHEMA.to_owned())
     }
 

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidemill_runtime::broker::{
-    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, MemberOptions, NewTopic, Producer,
-    ProducerOptions, Reader, RecordBatch, Result, TopicInfo, TopicPartition, Watermarks,
+    Broker, BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, Member, MemberEvent, MemberOptions,
+    NewTopic, OpenTransaction, Producer, ProducerOptions, Reader, RecordBatch, Result, Roster, TopicInfo,
+    TopicPartition, Watermarks,
 };
 
 use crate::faults::Fault;
@@ -195,6 +196,38 @@ impl Broker for SimBroker {
             }
         }
         Ok(committed)
+    }
+
+    fn last_transaction(&self, transactional_id: &str) -> Result<Option<LastTransaction>> {
+        self.process.call("last transaction", CALL, || self.broker.last_transaction(transactional_id))
+    }
+
+    fn abort_running(&self, transactional_id: &str) -> Result<()> {
+        self.process.call("abort running", CALL, || self.broker.abort_running(transactional_id))
+    }
+
+    fn check_leaders(&self, transactional_id: &str, topics: &[String]) -> Result<()> {
+        self.process.call("check leaders", CALL, || self.broker.check_leaders(transactional_id, topics))
+    }
+
+    fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
+        self.process.call("open of producer", CALL, || self.broker.open_of_producer(producer_id, topics))
+    }
+
+    fn held_back(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
+        self.process.call("held back", CALL, || self.broker.held_back(partitions))
+    }
+
+    fn open_transactions(&self, partitions: &[TopicPartition]) -> Result<Vec<OpenTransaction>> {
+        self.process.call("open transactions", CALL, || self.broker.open_transactions(partitions))
+    }
+
+    fn finish_transactions(&self, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {
+        self.process.call("finish transactions", CALL, || self.broker.finish_transactions(transactions, decision))
+    }
+
+    fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.process.call("roster", CALL * 4, || self.broker.roster(group, tasks_topic))
     }
 
     fn describe(&self) -> String {

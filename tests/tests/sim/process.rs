@@ -8,6 +8,8 @@ use std::time::Duration;
 use tidemill_runtime::broker::Broker;
 use tidemill_runtime::health::WorkerHealth;
 use tidemill_runtime::registry::SchemaRegistry;
+use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
+use tidemill_runtime::standby::Standby;
 use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::supervise::slot_name;
 use tidemill_runtime::telemetry::Telemetry;
@@ -157,8 +159,22 @@ impl Machine {
             state_dir: PathBuf::from(self.name),
         });
         let unit = Arc::new(site.topology.units[0].clone());
+        let (shared, standbys) = Standby::beside(&shared, std::iter::once(Arc::clone(&unit)), self.name);
+        for standby in standbys {
+            let process = Arc::clone(&process);
+            sim.spawn(standby.name(), incarnation, Box::new(move || standby.run(&process.stop)));
+        }
         let slot_of = |number| slot_name(&site.topology.pipeline.name, &unit.name, self.name, number);
         let siblings: Arc<[String]> = (0..self.slots).map(slot_of).collect();
+        let (watched, watching) = (Arc::clone(&shared), Arc::clone(&process));
+        let watch = move || {
+            let mut watch = StableOffsetWatch::new(watched);
+            while !watching.stop.load(Ordering::Relaxed) {
+                watching.sim.pause("watch", LOOK_INTERVAL);
+                watch.look();
+            }
+        };
+        sim.spawn(format!("{}-watch", self.name), incarnation, Box::new(watch));
         for (number, slot) in siblings.iter().cloned().enumerate() {
             let (shared, unit, siblings) = (Arc::clone(&shared), Arc::clone(&unit), Arc::clone(&siblings));
             let process = Arc::clone(&process);

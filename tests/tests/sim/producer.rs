@@ -118,7 +118,8 @@ impl Producer for SimProducer {
     }
 
     fn commit(&mut self, deadline: Duration) -> Result<()> {
-        let is_whole = self.line.lock().unwrap_or_else(PoisonError::into_inner).inner.is_some();
+        // One that has been executed only has its answer taken up.
+        let is_whole = self.lock().inner.is_some() && self.lock().answer.is_none();
         if is_whole && self.process.sim.strikes(Fault::LateCommit, 1) {
             self.commit_later(deadline);
             self.process.sim.pause("commit", SLOW_MAX / 8);
@@ -129,6 +130,11 @@ impl Producer for SimProducer {
 
     fn abort(&mut self, deadline: Duration) -> Result<()> {
         self.end("abort", |inner| inner.abort(deadline))
+    }
+
+    fn is_doubtful(&mut self) -> bool {
+        // While the network has the commit, nobody knows.
+        self.lock().inner.as_mut().is_none_or(|inner| inner.is_doubtful())
     }
 
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {

@@ -146,7 +146,9 @@ impl Run {
     fn new(sim: &Arc<Sim>, broker: Arc<dyn Broker>, kafka: Option<Arc<ModelKafka>>) -> Self {
         static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
         let telemetry = || Telemetry::new("sim", "test", "00000000").expect("metrics have good names");
-        let topology = Arc::new(ledger::topology());
+        let mut topology = ledger::topology();
+        topology.units[0].standbys = sim.below(3) as u32;
+        let topology = Arc::new(topology);
         for topic in topology.topics.values() {
             let new = NewTopic { name: topic.name.clone(), partitions: TASKS, replication: 1, config: BTreeMap::new() };
             broker.create_topic(&new).expect("a new topic");
@@ -163,12 +165,13 @@ impl Run {
             sim: Arc::clone(sim),
             topology,
             broker,
-            registry: Arc::new(ledger::OneSchema),
+            registry: Arc::new(ledger::OneSchema(Arc::clone(sim))),
             telemetry: TELEMETRY.get_or_init(telemetry).clone(),
             graveyard: Arc::new(Graveyard::default()),
             deletions: Arc::new(Deletions::default()),
         };
-        let adversary = kafka.map(|kafka| Adversary::new(kafka, site.group()));
+        let clock = || Arc::new(SimClock(Arc::clone(sim)));
+        let adversary = kafka.map(|kafka| Adversary::new(kafka, clock(), site.telemetry.clone(), site.group()));
         Self { site, adversary, machines, requests: Arc::default() }
     }
 
@@ -270,11 +273,13 @@ impl Run {
         let sim = &self.site.sim;
         let machine = &self.machines[0];
         let entries = observer.count(ENTRIES);
+        let before: Vec<usize> = observer.partitions(STATE).iter().map(Vec::len).collect();
         machine.disk.wipe();
         machine.come_up();
         let is_claimed = |observer: &mut Observer| {
             observer.read();
-            observer.partitions(STATE).iter().all(|log| last_checkpoint(log).owner.starts_with("sim-main-a-"))
+            let mut logs = observer.partitions(STATE).iter().zip(&before);
+            logs.all(|(log, before)| log.len() > *before && last_checkpoint(log).owner.starts_with("sim-main-a-"))
         };
         if !self.wait(RECOVERY, || is_claimed(observer)) {
             let state = sim.state();

@@ -56,7 +56,7 @@ pub(super) fn run(global: &Global, args: &ProduceArgs) -> Result<Exit, Failure> 
             Ok(line) => line,
             Err(LineError::Unusable(message)) => {
                 skipped += 1;
-                tracing::warn!(line = number, message, "line skipped");
+                tracing::warn!(line = number, error = message, "line skipped");
                 continue;
             }
             Err(LineError::Unreadable(message)) => {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidemill_runtime::broker::TopicPartition;
-use tidemill_runtime::health::{LastError, ProcessView, Reason, TaskView};
+use tidemill_runtime::health::{LastError, Phase, ProcessView, Reason, TaskView, WorkerView};
 use tidemill_runtime::lag::next_offset;
 use tidemill_runtime::provision::open_sink;
+use tidemill_runtime::stable_offset::STABLE_OFFSET_STUCK;
 use tidemill_runtime::status::{InputStatus, sink_lag, unit_status};
 
 use crate::args::Global;
+use crate::command::txn::{self, TransactionView};
 use crate::exit::{Exit, Failure};
 use crate::live::process_at;
 use crate::output;
@@ -18,6 +20,10 @@ use crate::session::{Access, Session};
 
 /// Rates are measured over this time.
 const SAMPLE: Duration = Duration::from_secs(1);
+/// A transaction of our own that is open for longer than any commit interval that is comfortable.
+const LONG_TRANSACTION_MS: i64 = 2_000;
+/// A failure that is no older may be why a worker has no task.
+const RECENT_FAILURE_MS: i64 = 30_000;
 
 #[derive(Serialize)]
 struct StatusView {
@@ -25,6 +31,8 @@ struct StatusView {
     broker: String,
     inputs: Vec<InputView>,
     sinks: Vec<SinkView>,
+    /// Open transactions behind which readers stood still while this was measured.
+    holding_back: Vec<TransactionView>,
     /// The process that serves at `http_address`, if one answers.
     process: Option<ProcessView>,
 }
@@ -49,6 +57,7 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
     let before = inputs(&session)?;
     session.clock.sleep(SAMPLE);
     let after = inputs(&session)?;
+    let holding_back = holding_back(&session, &before, &after);
     let rates: BTreeMap<(String, u32), u64> =
         before.into_iter().map(|row| ((row.topic, row.partition), row.next_offset)).collect();
     let inputs = after.into_iter().map(|status| {
@@ -60,6 +69,7 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
         broker: session.broker.describe(),
         inputs: inputs.collect(),
         sinks: sinks(&session)?,
+        holding_back,
         process: process_at(&session.topology.http_address),
     };
     let exit = if view.sinks.iter().any(|sink| sink.lag_offsets.is_none()) { Exit::Unreachable } else { Exit::Ok };
@@ -95,6 +105,29 @@ fn inputs(session: &Session) -> Result<Vec<InputStatus>, Failure> {
         rows.extend(unit_status(session.broker.as_ref(), &session.topology, unit, session.clock.unix_ms())?);
     }
     Ok(rows)
+}
+
+/// A transaction is open for milliseconds when all is well, so only what did not move between two looks is worth a word.
+fn holding_back(session: &Session, before: &[InputStatus], after: &[InputStatus]) -> Vec<TransactionView> {
+    let still = |(before, after): &(&InputStatus, &InputStatus)| {
+        before.unstable_offsets > 0 && after.unstable_offsets > 0 && before.end_offset == after.end_offset
+    };
+    let partitions: Vec<TopicPartition> = before
+        .iter()
+        .zip(after)
+        .filter(still)
+        .map(|(_, row)| TopicPartition::new(row.topic.as_str(), row.partition))
+        .collect();
+    if partitions.is_empty() {
+        return Vec::new();
+    }
+    match session.broker.open_transactions(&partitions) {
+        Ok(open) => txn::views(session, &open),
+        Err(error) => {
+            tracing::warn!(code = STABLE_OFFSET_STUCK, %error, "whose transactions hold readers back cannot be found out");
+            Vec::new()
+        }
+    }
 }
 
 fn sinks(session: &Session) -> Result<Vec<SinkView>, Failure> {
@@ -144,26 +177,29 @@ fn print(view: &StatusView) -> Result<(), Failure> {
         })
         .collect();
     output::table(&["sink", "lag", ""], &rows)?;
+    if !view.holding_back.is_empty() {
+        output::line("\nopen transactions that hold readers back:")?;
+        txn::print(&view.holding_back)?;
+    }
     match &view.process {
         Some(process) => print_process(process),
-        None => Ok(()),
+        None => {
+            output::line("\nno process answers at `pipeline.http_address`, so what the workers do is not known here")
+        }
     }
 }
 
 /// What the process here does, and above all what keeps a task from running.
 fn print_process(process: &ProcessView) -> Result<(), Failure> {
     output::line("")?;
-    let rows: Vec<Vec<String>> = process
-        .workers
-        .iter()
-        .flat_map(|worker| worker.tasks.iter().map(|task| (worker.slot.as_str(), task)))
-        .map(|(slot, task)| {
-            let [number, seconds] = [u64::from(task.task), task.for_ms.unsigned_abs() / 1_000].map(output::count);
-            vec![slot.to_owned(), number, task.phase.name().to_owned(), seconds, why(task)]
-        })
-        .collect();
+    let threads = || process.workers.iter().chain(&process.sinks).chain(&process.standbys);
+    let rows: Vec<Vec<String>> = threads().flat_map(rows_of).collect();
     output::table(&["worker", "task", "does", "for s", "because"], &rows)?;
-    for worker in process.workers.iter().chain(&process.sinks) {
+    for worker in threads() {
+        if let Some(age_ms) = worker.transaction_age_ms.filter(|age_ms| *age_ms >= LONG_TRANSACTION_MS) {
+            let age_ms = output::count(age_ms.unsigned_abs());
+            output::line(&format!("{}: its transaction has been open for {age_ms} ms", worker.slot))?;
+        }
         if let Some(LastError { at_ms, message, failures }) = &worker.last_error {
             let at = jiff::Timestamp::from_millisecond(*at_ms).map(|at| at.to_string()).unwrap_or_default();
             output::line(&format!("{}: last failure at {at}, {failures} in a row: {message}", worker.slot))?;
@@ -172,12 +208,33 @@ fn print_process(process: &ProcessView) -> Result<(), Failure> {
     Ok(())
 }
 
+/// One row per task. One that has none has a row as well, or nobody would see it.
+fn rows_of(worker: &WorkerView) -> Vec<Vec<String>> {
+    if worker.tasks.is_empty() {
+        let recent = worker.last_error.as_ref().filter(|error| worker.stepped_at_ms - error.at_ms < RECENT_FAILURE_MS);
+        let why = match (recent, worker.is_prepared) {
+            (Some(error), _) => format!("it begins again after a failure: {}", error.message),
+            (None, false) => "it is not ready yet".to_owned(),
+            (None, true) => "its group has given it no task".to_owned(),
+        };
+        return vec![vec![worker.slot.clone(), "-".to_owned(), "nothing".to_owned(), String::new(), why]];
+    }
+    let row = |task: &TaskView| {
+        let [number, seconds] = [u64::from(task.task), task.for_ms.unsigned_abs() / 1_000].map(output::count);
+        vec![worker.slot.clone(), number, task.phase.name().to_owned(), seconds, why(task)]
+    };
+    worker.tasks.iter().map(row).collect()
+}
+
 fn why(task: &TaskView) -> String {
     if let Some(Reason { code, message }) = &task.reason {
         return format!("{code}: {message}");
     }
     match &task.restore {
         None => String::new(),
+        Some(view) if task.phase == Phase::Following => {
+            format!("a standby, {} offsets behind the state log", output::count(view.restore.left()))
+        }
         Some(view) => {
             let left =
                 view.seconds_left.map_or_else(String::new, |seconds| format!(", {} s left", output::count(seconds)));

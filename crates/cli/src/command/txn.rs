@@ -1,12 +1,14 @@
 //! `tidemill txn`: transactions that hold readers back, and the end of those that nobody else will end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use tidemill_runtime::broker::{OpenTransaction, Standing, TopicPartition};
+use tidemill_runtime::broker::{Decision, OpenTransaction, Standing, TopicPartition};
 use tidemill_runtime::stable_offset::readers;
+use tidemill_runtime::succession::Settled;
+use tidemill_runtime::supervise::is_slot;
 use tidemill_topology::plan::Broker;
 
 use crate::args::{Global, TxnAbortArgs, TxnCommand};
@@ -20,7 +22,7 @@ use crate::session::{Access, Session};
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
-struct View {
+pub(super) struct TransactionView {
     topic: String,
     partition: u32,
     /// `hanging`, or what its coordinator calls it.
@@ -102,6 +104,8 @@ fn abort(global: &Global, session: &Session, args: &TxnAbortArgs) -> Result<Exit
         )
         .hint("Look again with `tidemill txn list`."));
     }
+    let finished = finish_decided(session, &again)?;
+    let again: Vec<OpenTransaction> = again.into_iter().filter(|one| !is_of(&finished, one)).collect();
     session.broker.abort_transactions(&again)?;
     for one in &again {
         tracing::warn!(
@@ -117,8 +121,13 @@ fn abort(global: &Global, session: &Session, args: &TxnAbortArgs) -> Result<Exit
     }
     if global.json {
         let aborted = views(session, &again);
-        output::json(&json!({"event": "result", "aborted": aborted, "reason": args.reason}))?;
+        let finished: Vec<_> =
+            finished.iter().map(|(id, decision)| json!({"transactional_id": id, "as": decision.name()})).collect();
+        output::json(&json!({"event": "result", "aborted": aborted, "finished": finished, "reason": args.reason}))?;
     } else {
+        for (id, decision) in &finished {
+            output::line(&format!("finished: {id}; its coordinator had decided on: {}", decision.name()))?;
+        }
         for one in &again {
             let TopicPartition { topic, partition } = &one.partition;
             output::line(&format!(
@@ -128,6 +137,25 @@ fn abort(global: &Global, session: &Session, args: &TxnAbortArgs) -> Result<Exit
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What a slot left behind although its coordinator had ended it, ends as it was decided: to abort what is committed
+/// elsewhere would lose outcomes.
+fn finish_decided(session: &Session, meant: &[OpenTransaction]) -> Result<BTreeMap<String, Decision>, Failure> {
+    let succession = session.succession()?;
+    let hanging = meant.iter().filter(|one| one.is_hanging());
+    let ids: BTreeSet<&str> = hanging.filter_map(|one| one.transactional_id.as_deref()).collect();
+    let mut finished = BTreeMap::new();
+    for id in ids.into_iter().filter(|id| is_slot(&session.topology, id)) {
+        if let Some(Settled::Finished(decision)) = succession.heal(id)? {
+            finished.insert(id.to_owned(), decision);
+        }
+    }
+    Ok(finished)
+}
+
+fn is_of(finished: &BTreeMap<String, Decision>, one: &OpenTransaction) -> bool {
+    one.transactional_id.as_ref().is_some_and(|id| finished.contains_key(id))
 }
 
 /// Everything that is open of the producers that are meant, on all topics of the cluster: a transaction that ends on some
@@ -167,10 +195,10 @@ fn partition_named(text: &str) -> Result<TopicPartition, Failure> {
     Ok(TopicPartition::new(topic, number))
 }
 
-fn views(session: &Session, open: &[OpenTransaction]) -> Vec<View> {
+pub(super) fn views(session: &Session, open: &[OpenTransaction]) -> Vec<TransactionView> {
     let readers: BTreeMap<TopicPartition, Vec<String>> = readers(&session.topology);
     let now_ms = session.clock.unix_ms();
-    let view = |one: &OpenTransaction| View {
+    let view = |one: &OpenTransaction| TransactionView {
         topic: one.partition.topic.to_string(),
         partition: one.partition.partition,
         state: match &one.standing {
@@ -199,6 +227,10 @@ fn show(global: &Global, session: &Session, open: &[OpenTransaction]) -> Result<
             false => "none",
         });
     }
+    print(&views)
+}
+
+pub(super) fn print(views: &[TransactionView]) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = views
         .iter()
         .map(|view| {

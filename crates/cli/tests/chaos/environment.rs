@@ -30,15 +30,10 @@ enum Kind {
     DiskFull,
 }
 
-/// Set to anything, the broker is killed and restarted, too. Apart, because of a defect of Kafka 4.3 where a partition has one replica: a
-/// coordinator that comes back and cannot reach the leader of a partition looks for it again, finds none while the broker
-/// is not yet let in again, takes the partition for deleted, and ends the transaction without its marker there. What was
-/// open stays open, and is committed or aborted with whatever the same producer writes there next.
-const BROKER_KILLS: &str = "TIDEMILL_CHAOS_BROKER_KILLS";
-const OF_THE_BROKER: [Kind; 2] = [Kind::Kill("kafka"), Kind::Restart("kafka")];
-
 /// Whatever can happen.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
+    Kind::Kill("kafka"),
+    Kind::Restart("kafka"),
     Kind::Kill("postgres"),
     Kind::Kill("redis"),
     Kind::Cut,
@@ -61,8 +56,9 @@ pub(crate) struct Incident {
 }
 
 impl Incident {
-    /// From the end of the incident until every task had outcomes again, as far as it had stopped.
-    pub(crate) fn resumed_ms(&self, verdict: &Value) -> i64 {
+    /// From the end of the incident until every task had outcomes again, as far as it had stopped. Where something else
+    /// happened before that, it counts from the end of the last.
+    pub(crate) fn resumed_ms(&self, verdict: &Value, all: &[Self]) -> i64 {
         let number = |value: &Value| value.as_i64().unwrap_or_default();
         let started = number(&verdict["started_unix_ms"]);
         let stalls = verdict["stalls"].as_array().into_iter().flatten();
@@ -70,7 +66,12 @@ impl Incident {
         let touching = times.filter(|(from, until)| {
             *until > self.began_unix_ms && *from < self.ended_unix_ms.saturating_add(AFTERMATH_MS)
         });
-        touching.map(|(_, until)| until - self.ended_unix_ms).max().unwrap_or(0).max(0)
+        let faults = verdict["faults"].as_array().into_iter().flatten();
+        let faults = faults.map(|fault| started + number(&fault["ended_ms"]));
+        let ends: Vec<i64> = all.iter().map(|one| one.ended_unix_ms).chain(faults).collect();
+        let last_before = |until: i64| ends.iter().copied().filter(|end| *end < until).max().unwrap_or(until);
+        let times = touching.map(|(_, until)| until - last_before(until).max(self.ended_unix_ms));
+        times.max().unwrap_or(0).max(0)
     }
 }
 
@@ -110,7 +111,6 @@ impl Environment<'_> {
             }
             if kinds.is_empty() {
                 kinds = KINDS.to_vec();
-                kinds.extend(std::env::var_os(BROKER_KILLS).map_or(&[][..], |_| &OF_THE_BROKER));
                 kinds.shuffle(&mut random);
             }
             let Some(kind) = kinds.pop() else { continue };

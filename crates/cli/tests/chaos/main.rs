@@ -105,7 +105,7 @@ fn everything_holds_whatever_is_killed_frozen_or_cut_off() {
     print(&verdict, &incidents, &proxy);
     assert!(holds, "{:#}", verdict["rules"]);
     let slow: Vec<&Incident> =
-        incidents.iter().filter(|one| one.resumed_ms(&verdict) > bound_ms(RESUME_BOUND)).collect();
+        incidents.iter().filter(|one| one.resumed_ms(&verdict, &incidents) > bound_ms(RESUME_BOUND)).collect();
     assert!(slow.is_empty(), "not resumed within {RESUME_BOUND:?}: {slow:#?}");
 }
 
@@ -142,7 +142,7 @@ fn print_faults(verdict: &Value) {
 fn print(verdict: &Value, incidents: &[Incident], proxy: &Proxy) {
     print_faults(verdict);
     for incident in incidents {
-        println!("{incident}, resumed after {} ms", incident.resumed_ms(verdict));
+        println!("{incident}, resumed after {} ms", incident.resumed_ms(verdict, incidents));
     }
     let (connections, touched) = proxy.figures();
     println!("{connections} connections by way of the proxy, {touched} answers or requests of EndTxn tampered with");

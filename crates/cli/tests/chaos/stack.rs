@@ -56,8 +56,6 @@ impl Stack {
         let ports = &self.ports;
         let mut command = Command::new(crate::repository().join("dev/stack"));
         command.arg(verb).env("TIDEMILL_STACK_DIR", &self.folder).env("TIDEMILL_STACK_MODE", "native");
-        // Kafka's own: with less, a broker that was killed ends transactions without their markers when it comes back.
-        command.env("TIDEMILL_KAFKA_ABORT_INTERVAL_MS", "10000");
         for (name, port) in [
             ("KAFKA", ports.kafka),
             ("KAFKA_CONTROLLER", ports.controller),

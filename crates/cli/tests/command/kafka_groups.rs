@@ -14,8 +14,8 @@ use crate::tidemill::Started;
 const ACCOUNTS: &str = "generate accounts --accounts 50";
 /// What an instance that leaves may cost the tasks that it had. The fastest of several counts: the others say how busy the
 /// machine is, and that none of them waited for the session.
-const MOVE_MAX: Duration = Duration::from_secs(2);
-const LEAVES_MAX: usize = 6;
+const MOVE_MAX: Duration = Duration::from_secs(1);
+const LEAVES_MAX: usize = 10;
 const SLOW_MOVE_MAX: Duration = Duration::from_secs(30);
 /// Longer than a restart takes on a busy machine, so that only a rebalance could move a task.
 const LONG_SESSION: &str = "--set unit.main.session_timeout_ms=45000";
@@ -29,7 +29,7 @@ fn pipeline() -> Pipeline {
 }
 
 /// Who committed last, by task, as the state logs say: read on as they grow.
-struct Owners<'a> {
+pub(crate) struct Owners<'a> {
     pipeline: &'a Pipeline,
     reader: Box<dyn Reader>,
     batch: RecordBatch,
@@ -37,7 +37,7 @@ struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    fn of(pipeline: &'a Pipeline, broker: &dyn Broker) -> Self {
+    pub(crate) fn of(pipeline: &'a Pipeline, broker: &dyn Broker) -> Self {
         let mut reader = broker.reader(Isolation::ReadCommitted).expect("a reader opens");
         for task in 0..TASKS {
             let log = TopicPartition::new(format!("{}.main.state", pipeline.name), task);
@@ -48,7 +48,7 @@ impl<'a> Owners<'a> {
     }
 
     /// Waits until each of the instances owns as many tasks as stand beside it.
-    fn wait_for(&mut self, wanted: &[(&str, usize)]) {
+    pub(crate) fn wait_for(&mut self, wanted: &[(&str, usize)]) {
         let started_at = Instant::now();
         loop {
             let count = |instance: &str| {

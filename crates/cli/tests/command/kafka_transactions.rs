@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tidemill_runtime::broker::{Broker, Outgoing, ProducerOptions, TopicPartition};
 use tidemill_runtime::kafka::wire::damage::Damage;
 
+use crate::http::free_address;
 use crate::kafka::{DEADLINE, Pipeline, TICK};
 use crate::tidemill::Tidemill;
 
@@ -36,6 +37,12 @@ fn places(listed: &Value) -> Vec<(String, u64)> {
     listed.as_array().expect("a list").iter().map(|one| place(one).expect("a place")).collect()
 }
 
+/// One line of the text says all of this.
+fn assert_row(text: &str, parts: &[&str]) {
+    let says = |line: &str| parts.iter().all(|part| line.contains(part));
+    assert!(text.lines().any(says), "{parts:?} is not said in: {text}");
+}
+
 #[test]
 fn a_hanging_transaction_is_reported_and_aborted_on_all_its_partitions() {
     let pipeline = Pipeline::new();
@@ -55,9 +62,13 @@ fn a_hanging_transaction_is_reported_and_aborted_on_all_its_partitions() {
 
     // Task 0 cannot start, and task 1 reads nothing more. The others go on.
     let started_at = Instant::now();
-    let mut running = tidemill.start("run --workers 2");
+    let at = format!("--set pipeline.http_address={}", free_address());
+    let mut running = tidemill.start(&format!("run --workers 2 {at}"));
     await_processed(&pipeline, &payments, 2..4);
     assert!(lag(&pipeline, &payments, 0) > 0, "task 0 waits");
+    let status = tidemill.run(&format!("status {at}")).text();
+    assert_row(&status, &["waiting_for_transaction: ", &format!("{state}-0"), &producer.to_string()]);
+    assert_row(&status, &[&payments, "hanging", &producer.to_string(), "task 1 of unit main"]);
     let whose = format!("\"producer_id\":{producer}");
     running.wait_for_all(&["task 0 waits for a transaction".to_owned(), "task 1 of unit main".to_owned(), whose]);
     println!("reported after {:?}", started_at.elapsed());

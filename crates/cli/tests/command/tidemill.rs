@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Where the pipelines of these tests serve health and metrics: nobody asks, and no two may share a port.
+/// Where the pipelines of these tests serve health and metrics: no two may share a port, and hardly anybody asks.
 const ANY_PORT: [&str; 2] = ["--set", "pipeline.http_address=127.0.0.1:0"];
 
 pub(crate) struct Tidemill {
@@ -101,7 +101,8 @@ impl Tidemill {
     }
 
     fn start_all(&self, args: &[&str]) -> Started {
-        let any_port: &[&str] = if args.first() == Some(&"run") { &ANY_PORT } else { &[] };
+        let is_open = args.first() == Some(&"run") && !args.iter().any(|arg| arg.starts_with("pipeline.http_address"));
+        let any_port: &[&str] = if is_open { &ANY_PORT } else { &[] };
         let child = self.command(BINARY).args(args).args(any_port).spawn();
         Started::new(child.expect("the program starts"))
     }
@@ -147,6 +148,10 @@ impl Started {
     pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill is there").success(), "{signal} could not be sent");
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

@@ -4,6 +4,7 @@ mod batch;
 mod error;
 mod open_transaction;
 mod read;
+mod roster;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -12,8 +13,11 @@ use std::time::Duration;
 
 pub use batch::{RecordBatch, RecordMeta};
 pub use error::{BrokerError, BrokerErrorKind};
-pub use open_transaction::{Decision, LeftOpen, OpenTransaction, Standing};
+pub use open_transaction::{
+    Decision, LastTransaction, OpenTransaction, Standing, TransactionPhase, TransactionProtocol,
+};
 pub use read::{read_all, read_range};
+pub use roster::{Roster, RosterMember};
 
 pub type Result<T> = std::result::Result<T, BrokerError>;
 
@@ -144,7 +148,7 @@ pub trait Producer: Send {
 
     /// Whether the client has lost a connection or an answer since this was asked last, and may have sent something a second
     /// time by itself.
-    fn is_doubtful(&self) -> bool {
+    fn is_doubtful(&mut self) -> bool {
         false
     }
 
@@ -196,6 +200,12 @@ pub trait Broker: Send + Sync {
     /// The group's committed positions; partitions without one are left out.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>>;
 
+    /// Who is in the group, and who owns which task of `tasks_topic`. `None` while the group has not agreed on that.
+    fn roster(&self, _group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
+        let message = "this broker does not say who is in a group".to_owned();
+        Err(BrokerError::new(BrokerErrorKind::Misconfigured, "ask who is in the group", message))
+    }
+
     /// Those of the partitions whose readers are held back by an open transaction, with the offset at which.
     fn held_back(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
         held_back(self, partitions)
@@ -220,10 +230,26 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Ends what the id has open, as a producer of it that opens would, and returns what is open all the same: on
-    /// partitions of these topics, or on the group offsets. To be called before such a producer opens, because that makes
-    /// the coordinator forget how it ended the last transaction.
-    fn settle(&self, _transactional_id: &str, _topics: &[String]) -> Result<Vec<LeftOpen>> {
+    /// What the coordinator knows of the id. Nothing of one that it does not know, and on a broker that leaves nothing open.
+    /// To be asked before a producer of the id opens, because that makes the coordinator forget.
+    fn last_transaction(&self, _transactional_id: &str) -> Result<Option<LastTransaction>> {
+        Ok(None)
+    }
+
+    /// Has the coordinator abort what the id has running, over the head of its producer, and does not wait for it. Does
+    /// nothing where nothing runs, and never makes the coordinator forget how a transaction ended.
+    fn abort_running(&self, _transactional_id: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Fails with an error that passes while the coordinator of the id does not know who leads a partition of these topics:
+    /// of what it ends meanwhile, it skips the markers there.
+    fn check_leaders(&self, _transactional_id: &str, _topics: &[String]) -> Result<()> {
+        Ok(())
+    }
+
+    /// What this producer has open on partitions of these topics, or on the group offsets, as their leaders say.
+    fn open_of_producer(&self, _producer_id: i64, _topics: &[String]) -> Result<Vec<OpenTransaction>> {
         Ok(Vec::new())
     }
 

@@ -34,12 +34,35 @@ pub enum Decision {
     Abort,
 }
 
-/// What an id has left open on a partition although its coordinator has ended the transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOpen {
-    pub transaction: OpenTransaction,
-    /// How the coordinator ended it; `None` where nobody knows any more.
-    pub decision: Option<Decision>,
+/// What the coordinator of a transactional id knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastTransaction {
+    /// What producers that are opened here speak.
+    pub protocol: TransactionProtocol,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub phase: TransactionPhase,
+}
+
+/// How epochs and transactions of a producer go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionProtocol {
+    /// An epoch lasts as long as its producer.
+    First,
+    /// Every end of a transaction begins another epoch.
+    Second,
+}
+
+/// How far an id's last transaction has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionPhase {
+    /// A producer has opened since, and the coordinator has forgotten how the one before ended.
+    Forgotten,
+    Running,
+    /// Decided, and not yet written on all partitions.
+    Ending,
+    /// Written on all partitions, as far as the coordinator knows.
+    Ended(Decision),
 }
 
 impl Decision {

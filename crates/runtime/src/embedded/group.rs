@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::broker::MemberEvent;
+use crate::broker::{MemberEvent, Roster, RosterMember};
 
 pub(crate) type MemberId = u64;
 
@@ -139,6 +139,12 @@ impl Group {
         }
         self.rebalance();
         true
+    }
+
+    /// Who is in the group. What a member is about to be told of is not its own yet.
+    pub(crate) fn roster(&self) -> Roster {
+        let active = self.members.values().filter(|member| member.standing == Standing::Active);
+        active.map(|member| RosterMember { slot: member.slot.clone(), tasks: member.owned.clone() }).collect()
     }
 
     /// Whether the member may commit for `task`.

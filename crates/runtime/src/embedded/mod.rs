@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::broker::{
     Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberOptions, NewTopic, Producer, ProducerOptions,
-    Reader, Result, TopicInfo, TopicPartition, Watermarks,
+    Reader, Result, Roster, TopicInfo, TopicPartition, Watermarks,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::embedded::block::BlockRecord;
@@ -216,6 +216,10 @@ impl Broker for EmbeddedBroker {
         let core = self.shared.lock("committed")?;
         let position = |partition: &TopicPartition| Some((partition.clone(), core.catalog.position(group, partition)?));
         Ok(partitions.iter().filter_map(position).collect())
+    }
+
+    fn roster(&self, group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
+        Ok(Some(self.shared.lock("roster")?.groups.group(group).roster()))
     }
 
     fn describe(&self) -> String {

@@ -21,10 +21,12 @@ use crate::kafka::errors::{broker_error, kind_of_code};
 use crate::kafka::native;
 use crate::kafka::partitions::list;
 use crate::kafka::settings::Settings;
+use crate::kafka::wire::producer::Fence;
 use crate::kafka::wire::{Membership, Wire};
 
 /// Closing a member takes 20 to 130 ms.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Collects what the group decides. Nothing is assigned or given up in the callback: the group waits until the worker
 /// has committed and acknowledges.
@@ -89,6 +91,8 @@ pub(super) struct KafkaMember {
     owned: BTreeSet<u32>,
     unanswered: VecDeque<MemberEvent>,
     is_lost: bool,
+    /// When an error that passes was told last. A client that cannot reach its brokers repeats it several times a second.
+    told_at: Option<Instant>,
 }
 
 impl KafkaMember {
@@ -108,6 +112,7 @@ impl KafkaMember {
             owned: BTreeSet::new(),
             unanswered: VecDeque::new(),
             is_lost: false,
+            told_at: None,
         })
     }
 
@@ -120,6 +125,20 @@ impl KafkaMember {
     /// No task, no commit: the broker does not check the metadata of a consumer that has not joined yet (generation −1),
     /// and would let it move the group's positions.
     pub(super) fn fence(&self) -> Result<ConsumerGroupMetadata> {
+        self.check_membership()?;
+        self.consumer().group_metadata().ok_or_else(unknown_member)
+    }
+
+    /// The same, for a producer that is not librdkafka's.
+    pub(super) fn fence_by_name(&self) -> Result<Fence> {
+        self.check_membership()?;
+        // The client is about to join again, and says so itself if it cannot.
+        let (generation, member) = native::membership(self.consumer())
+            .ok_or_else(|| BrokerError { kind: BrokerErrorKind::Abortable, ..unknown_member() })?;
+        Ok(Fence { group: self.group.clone(), generation, member, instance: Some(self.slot.clone()) })
+    }
+
+    fn check_membership(&self) -> Result<()> {
         let refuse = |kind, why: &str| Err(BrokerError::new(kind, "send offsets", why));
         if self.is_lost {
             return refuse(BrokerErrorKind::MemberLost, "the membership is gone");
@@ -127,10 +146,7 @@ impl KafkaMember {
         if self.owned.is_empty() {
             return refuse(BrokerErrorKind::Abortable, "this member owns no task, so there is nothing it may commit");
         }
-        match self.consumer().group_metadata() {
-            Some(metadata) => Ok(metadata),
-            None => refuse(BrokerErrorKind::MemberLost, "the group does not know this member"),
-        }
+        Ok(())
     }
 
     fn lose(&mut self, why: &str) -> BrokerError {
@@ -173,6 +189,10 @@ impl KafkaMember {
     }
 }
 
+fn unknown_member() -> BrokerError {
+    BrokerError::new(BrokerErrorKind::MemberLost, "send offsets", "the group does not know this member")
+}
+
 impl Member for KafkaMember {
     fn poll(&mut self, timeout: Duration) -> Result<Option<MemberEvent>> {
         if self.is_lost {
@@ -196,7 +216,10 @@ impl Member for KafkaMember {
                         return Err(broker_error("poll the membership", &error));
                     }
                     // Brokers that are away, a topic that is not known everywhere yet: the client goes on by itself.
-                    tracing::warn!(%error, "the membership met an error that passes");
+                    if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_INTERVAL) {
+                        self.told_at = Some(Instant::now());
+                        tracing::warn!(%error, "the membership met an error that passes");
+                    }
                 }
             }
             if Instant::now() >= deadline {

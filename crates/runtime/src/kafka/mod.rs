@@ -9,7 +9,7 @@ mod admin;
 mod context;
 mod errors;
 mod member;
-#[allow(unsafe_code, reason = "three calls of librdkafka that rdkafka does not offer; the module says which and why")]
+#[allow(unsafe_code, reason = "calls of librdkafka that rdkafka does not offer; the module says which and why")]
 mod native;
 mod partitions;
 mod producer;
@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{
-    Broker, Decision, Isolation, LeftOpen, Member, MemberOptions, NewTopic, OpenTransaction, Producer, ProducerOptions,
-    Reader, Result, TopicInfo, TopicPartition, Watermarks, held_back,
+    Broker, Decision, Isolation, LastTransaction, Member, MemberOptions, NewTopic, OpenTransaction, Producer,
+    ProducerOptions, Reader, Result, Roster, TopicInfo, TopicPartition, Watermarks, held_back,
 };
 use crate::kafka::admin::Admin;
 use crate::kafka::member::KafkaMember;
@@ -56,10 +56,18 @@ impl Broker for KafkaBroker {
     }
 
     fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(KafkaReader::open(&self.settings, isolation)?))
+        match self.wire.reader(isolation) {
+            Some(reader) => Ok(Box::new(reader)),
+            None => Ok(Box::new(KafkaReader::open(&self.settings, isolation)?)),
+        }
     }
 
     fn producer(&self, options: &ProducerOptions) -> Result<Box<dyn Producer>> {
+        if let ProducerOptions::Transactional { id, timeout } = options
+            && let Some(producer) = self.wire.producer(id, *timeout)?
+        {
+            return Ok(Box::new(producer));
+        }
         Ok(Box::new(KafkaProducer::open(&self.settings, options)?))
     }
 
@@ -91,6 +99,10 @@ impl Broker for KafkaBroker {
         self.admin.committed(group, partitions)
     }
 
+    fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.wire.roster(group, tasks_topic)
+    }
+
     /// One request per broker; by the watermarks, two per partition, where that request cannot be made.
     fn held_back(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>> {
         if self.wire.is_available() { self.wire.held_back(partitions) } else { held_back(self, partitions) }
@@ -104,15 +116,27 @@ impl Broker for KafkaBroker {
         self.wire.end_transactions(transactions, Decision::Abort)
     }
 
-    fn settle(&self, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
+    fn last_transaction(&self, transactional_id: &str) -> Result<Option<LastTransaction>> {
         if self.wire.is_available() {
-            return self.wire.settle(transactional_id, topics);
+            return self.wire.last_transaction(transactional_id);
         }
         tracing::debug!(
             transactional_id,
             "what it left open cannot be looked for: the cluster does not speak plaintext"
         );
-        Ok(Vec::new())
+        Ok(None)
+    }
+
+    fn abort_running(&self, transactional_id: &str) -> Result<()> {
+        self.wire.abort_running(transactional_id)
+    }
+
+    fn check_leaders(&self, transactional_id: &str, topics: &[String]) -> Result<()> {
+        if self.wire.is_available() { self.wire.check_leaders(transactional_id, topics) } else { Ok(()) }
+    }
+
+    fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
+        self.wire.open_of_producer(producer_id, topics)
     }
 
     fn finish_transactions(&self, transactions: &[OpenTransaction], decision: Decision) -> Result<()> {

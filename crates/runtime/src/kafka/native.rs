@@ -1,9 +1,10 @@
-//! The three calls that rdkafka does not offer in a usable form.
+//! The calls that rdkafka does not offer in a usable form.
 //!
 //! - `rd_kafka_flush`: rdkafka's own `flush` polls for up to 100 ms after the last acknowledgement, which makes every
 //!   commit cost 100 ms instead of 7.
 //! - `rd_kafka_queue_poll`: rdkafka reports the end of a partition without its topic, and a unit reads partition p of
 //!   several topics. Reading the event itself also saves an allocation per record.
+//! - `rd_kafka_consumer_group_metadata`: what fences offsets, for a producer that is not librdkafka's.
 //! - `rd_kafka_memberid`: the name that the group gave to a member, without which it cannot be told from its successor.
 
 use std::ffi::CStr;
@@ -32,6 +33,21 @@ pub(super) fn member_id<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Optio
         let id = text(native).to_owned();
         sys::rd_kafka_mem_free(consumer.client().native_ptr(), native.cast());
         (!id.is_empty()).then_some(id)
+    }
+}
+
+/// Generation and name of this consumer in its group. Both are empty of meaning before it has joined: `None`.
+pub(super) fn membership<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<(i32, String)> {
+    // SAFETY: the client is alive. The metadata is a copy that belongs to us; its text is read before it is given back, once.
+    unsafe {
+        let metadata = sys::rd_kafka_consumer_group_metadata(consumer.client().native_ptr());
+        if metadata.is_null() {
+            return None;
+        }
+        let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        let member = text(sys::rd_kafka_consumer_group_metadata_member_id(metadata)).to_owned();
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        (generation >= 0 && !member.is_empty()).then_some((generation, member))
     }
 }
 

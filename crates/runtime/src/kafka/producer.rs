@@ -1,4 +1,4 @@
-//! Writes records, in transactions or singly.
+//! Writes records through librdkafka: singly, and in transactions where [`wire::producer`](crate::kafka::wire::producer) cannot.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use crate::kafka::context::{LogContext, background_error, log};
 use crate::kafka::errors::{broker_error, code_error, kind_of_code};
 use crate::kafka::member::KafkaMember;
 use crate::kafka::native;
-use crate::kafka::partitions::{list, partition_number};
+use crate::kafka::partitions::{Numbering, list, partition_number};
 use crate::kafka::settings::Settings;
 
 /// Settling what a predecessor left open takes half a second, and a fresh cluster makes its transaction log first.
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// takes it once per flush.
 #[derive(Default)]
 struct Deliveries {
-    /// The offset after the last acknowledged record of each partition, by the number [`Partitions`] gave it.
+    /// The offset after the last acknowledged record of each partition, by the number [`Numbering`] gave it.
     next_offsets: Vec<u64>,
     /// The first failure since the last flush.
     failure: Option<Code>,
@@ -87,37 +87,6 @@ impl ProducerContext for DeliveryContext {
     }
 }
 
-/// Numbers for the partitions written to: few topics, so they are found faster by looking than by hashing.
-#[derive(Default)]
-struct Partitions {
-    topics: Vec<(Box<str>, Vec<Option<usize>>)>,
-    count: usize,
-}
-
-impl Partitions {
-    fn number(&self, topic: &str, partition: u32) -> Option<usize> {
-        let (_, numbers) = self.topics.iter().find(|(name, _)| **name == *topic)?;
-        *numbers.get(partition as usize)?
-    }
-
-    fn number_or_add(&mut self, topic: &str, partition: u32) -> usize {
-        if let Some(number) = self.number(topic, partition) {
-            return number;
-        }
-        let index = self.topics.iter().position(|(name, _)| **name == *topic).unwrap_or_else(|| {
-            self.topics.push((topic.into(), Vec::new()));
-            self.topics.len() - 1
-        });
-        let numbers = &mut self.topics[index].1;
-        if numbers.len() <= partition as usize {
-            numbers.resize(partition as usize + 1, None);
-        }
-        numbers[partition as usize] = Some(self.count);
-        self.count += 1;
-        self.count - 1
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Transactional,
@@ -128,7 +97,7 @@ pub(super) struct KafkaProducer {
     native: ThreadedProducer<DeliveryContext>,
     mode: Mode,
     settings: Settings,
-    partitions: Partitions,
+    numbering: Numbering,
     /// Metadata of groups without members, which never changes.
     groups: HashMap<String, ConsumerGroupMetadata>,
 }
@@ -147,8 +116,8 @@ impl KafkaProducer {
         if mode == Mode::Transactional {
             until(OPEN_DEADLINE, DURING, |rest| native.init_transactions(rest))?;
         }
-        let (partitions, groups) = (Partitions::default(), HashMap::new());
-        Ok(Self { native, mode, settings: settings.clone(), partitions, groups })
+        let (numbering, groups) = (Numbering::default(), HashMap::new());
+        Ok(Self { native, mode, settings: settings.clone(), numbering, groups })
     }
 
     fn send_offsets_of(
@@ -202,7 +171,7 @@ impl Producer for KafkaProducer {
     fn send(&mut self, record: &Outgoing<'_>) -> Result<()> {
         const DURING: &str = "send";
         let partition = partition_number(record.partition)?;
-        let number = self.partitions.number_or_add(record.topic, record.partition);
+        let number = self.numbering.number_or_add(record.topic, record.partition);
         let mut native = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, number)
             .partition(partition)
             // librdkafka takes 0 for "now", and a record must be a function of its input alone.
@@ -291,12 +260,12 @@ impl Producer for KafkaProducer {
         Ok(())
     }
 
-    fn is_doubtful(&self) -> bool {
+    fn is_doubtful(&mut self) -> bool {
         self.native.context().is_doubtful.swap(false, Ordering::Relaxed)
     }
 
     fn acknowledged(&self, partition: &TopicPartition) -> Option<u64> {
-        let number = self.partitions.number(&partition.topic, partition.partition)?;
+        let number = self.numbering.number(&partition.topic, partition.partition)?;
         let next_offset = self.native.context().lock().next_offsets.get(number).copied()?;
         (next_offset > 0).then_some(next_offset)
     }

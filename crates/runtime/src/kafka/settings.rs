@@ -8,6 +8,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
 use crate::broker::{BrokerError, BrokerErrorKind, Isolation, MemberOptions, ProducerOptions, Result};
+use crate::kafka::wire::producer::batch::Compression;
+use crate::kafka::wire::reader::FetchLimits;
 
 /// Exactly-once, fencing and the order of records rest on these; a value of the user's is refused.
 pub(super) const OWNED_PROPERTIES: &[&str] = &[
@@ -89,6 +91,27 @@ impl Settings {
     /// A property that the user set.
     pub(super) fn property(&self, name: &str) -> Option<&str> {
         self.properties.get(name).map(String::as_str)
+    }
+
+    /// `None` for a codec that only librdkafka brings.
+    pub(super) fn compression(&self) -> Option<Compression> {
+        match self.base().get("compression.type") {
+            Some("lz4") => Some(Compression::Lz4),
+            Some("none") => Some(Compression::None),
+            _ => None,
+        }
+    }
+
+    /// What the same properties mean to a reader that is not librdkafka's.
+    pub(super) fn fetch_limits(&self) -> FetchLimits {
+        let base = self.base();
+        let number = |name: &str, default: i32| base.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let waiting_kib_max = number("queued.max.messages.kbytes", 8192);
+        FetchLimits {
+            partition_bytes_max: number("max.partition.fetch.bytes", 1024 * 1024),
+            waiting_bytes_max: usize::try_from(waiting_kib_max).unwrap_or_default() * 1024,
+            wait_ms_max: number("fetch.wait.max.ms", 10),
+        }
     }
 
     pub(super) fn member(&self, options: &MemberOptions) -> ClientConfig {

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::store::changes::Change;
+use crate::store::write_behind::{Background, WriteBehind};
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -56,6 +57,17 @@ pub trait TaskStore: Send + Sync {
 pub trait StoreFactory: Send + Sync {
     /// `identity` names cluster, pipeline, unit and task; a store of another identity is [`StoreError::Foreign`].
     fn open(&self, directory: &Path, identity: &str) -> Result<Arc<dyn TaskStore>, StoreError>;
+
+    /// The store as a task works with it. It may come with changes that are not on the disk.
+    fn open_behind(
+        &self,
+        directory: &Path,
+        identity: &str,
+        background: &Background,
+    ) -> Result<WriteBehind, StoreError> {
+        let store = self.open(directory, identity)?;
+        Ok(WriteBehind::new(store, self.write_buffer_bytes_max(), background.clone()))
+    }
 
     /// Bytes of changes of one task that may wait in memory to be written; as many again may be on their way.
     fn write_buffer_bytes_max(&self) -> usize;

@@ -54,6 +54,8 @@ pub struct WriteBehind {
     /// Why the run could not be written.
     failure: Option<StoreError>,
     durable_offset: u64,
+    /// First offset of the log that the store was built from, if it was empty when it was opened.
+    pub(crate) built_from: Option<u64>,
     /// Stores that are scanned: name and separator.
     scanned: Vec<Vec<u8>>,
     /// Entries of the frozen run in key order, for stores that were not scanned before it froze.
@@ -73,6 +75,7 @@ impl WriteBehind {
             writing: None,
             failure: None,
             durable_offset: next_offset,
+            built_from: None,
             scanned: Vec::new(),
             ordered_late: Vec::new(),
         }

@@ -15,8 +15,8 @@ use crate::health::{Phase, Restore, TaskHealth};
 use crate::stable_offset::{self, STABLE_OFFSET_STUCK};
 use crate::state_log::{LogError, LogRecord};
 use crate::store::write_behind::{Background, WriteBehind};
-use crate::store::{StoreError, StoreFactory, TaskStore};
-use crate::succession::{Opened, Succession, TRANSACTION_LEFT_OPEN};
+use crate::store::{StoreError, StoreFactory};
+use crate::succession::{Settled, Succession, TRANSACTION_LEFT_OPEN};
 use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, CheckpointError, RELEASED};
 use crate::task::follow::{self, Followed};
@@ -24,6 +24,7 @@ use crate::task::state::TaskState;
 use crate::telemetry::Telemetry;
 use crate::worker::commit::delete_dead;
 
+const WAITING_FOR_TRANSACTION: &str = "waiting_for_transaction";
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -36,10 +37,9 @@ pub(crate) enum Trust {
     Nothing,
 }
 
-/// What a start needs to know.
-pub(crate) struct StartTask {
+/// The local store of a task as a copy of its state log: what a start and a standby have in common.
+pub(crate) struct LocalCopy {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) succession: Arc<Succession>,
     pub(crate) stores: Arc<dyn StoreFactory>,
     pub(crate) background: Background,
     pub(crate) clock: Arc<dyn Clock>,
@@ -49,11 +49,19 @@ pub(crate) struct StartTask {
     /// Pipeline, unit and task: whose store this is.
     pub(crate) identity: String,
     pub(crate) trust: Trust,
+    pub(crate) state_log: TopicPartition,
+    /// Set once nobody waits for the copy any more. Whoever opens it then lets go of the store, which the next one needs.
+    pub(crate) abandoned: Arc<AtomicBool>,
+}
+
+/// What a start needs to know.
+pub(crate) struct StartTask {
+    pub(crate) copy: LocalCopy,
+    pub(crate) succession: Arc<Succession>,
     pub(crate) group: String,
     pub(crate) slot: String,
     /// The other slots of this process. They are alive and settle themselves when they open their producers.
     pub(crate) siblings: Arc<[String]>,
-    pub(crate) state_log: TopicPartition,
     /// Input topics of the unit.
     pub(crate) topics: Vec<Arc<str>>,
     /// After this long behind somebody else's transaction the wait is reported, and again after each further period.
@@ -61,8 +69,6 @@ pub(crate) struct StartTask {
     pub(crate) transaction_timeout: Duration,
     /// Wait before the start: not zero when the one before has failed.
     pub(crate) delay: Duration,
-    /// Set once nobody waits for the task any more. The start then lets go of the store, which the next one needs.
-    pub(crate) abandoned: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +93,8 @@ pub enum StartError {
     )]
     LogCut { log: String, low: u64, dead_before: u64 },
     #[error(
-        "a transaction of the last owner {owner} is open on partitions, and nobody knows how it ended;          end it with `tidemill txn abort`"
+        "a transaction of the last owner {owner} is open on partitions, and nobody knows how it ended; end it with \
+         `tidemill txn abort`"
     )]
     LeftOpen { owner: String },
     #[error("nobody waits for the task any more")]
@@ -113,17 +120,17 @@ impl StartError {
 
 impl StartTask {
     pub(crate) fn run(&self) -> Result<Task, StartError> {
-        self.clock.sleep(self.delay);
-        self.check_wanted()?;
+        self.copy.clock.sleep(self.delay);
+        self.copy.check_wanted()?;
         self.enter(Phase::Opening);
-        let mut store = self.open_store()?;
+        let mut store = self.copy.open_store()?;
         // Offsets up to here may hold transactions that are still open; the log is caught up when all of it can be read.
-        let end = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?.high;
-        let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
+        let end = self.copy.broker.watermarks(&self.copy.state_log, Isolation::ReadUncommitted)?.high;
+        let readable = self.copy.broker.watermarks(&self.copy.state_log, Isolation::ReadCommitted)?.high;
         // Markers may be late, so what the store has seen committed need not be readable yet.
         let is_ahead = store.next_offset() > readable;
         if !is_ahead {
-            store = self.follow(store)?;
+            store = self.copy.follow(store)?;
         }
         let owner = Checkpoint::of_store(&store)?.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
@@ -134,19 +141,24 @@ impl StartTask {
             self.wait_until_readable(end)?;
         }
         if is_ahead {
-            store = self.follow(store)?;
+            store = self.copy.follow(store)?;
         } else if !sabotaged!(CatchUpOnce) {
-            self.catch_up(&mut store)?;
+            self.copy.catch_up(&mut store)?;
+        }
+        if let Err(error) = self.copy.check_beginning(&store) {
+            return Err(self.copy.discard_for(store, error));
         }
         let (checkpoint, begun) = self.complete(Checkpoint::of_store(&store)?)?;
-        self.clean_up(&checkpoint)?;
+        self.copy.clean_up(&checkpoint)?;
         // A disk that takes no more is better found out before the task processes anything.
         store.probe()?;
-        let task = self.state_log.partition;
+        let task = self.copy.state_log.partition;
         tracing::info!(task, previous_owner = owner, records = checkpoint.records(), "task is caught up");
         Ok(Task::new(task, TaskState::new(store), checkpoint, begun))
     }
+}
 
+impl LocalCopy {
     /// Brings the store to the end of what can be read. One that turns out to have followed another log begins anew.
     fn follow(&self, mut store: WriteBehind) -> Result<WriteBehind, StartError> {
         if let Some((cause, message)) = self.last_difference(&store)? {
@@ -166,18 +178,20 @@ impl StartTask {
     }
 
     /// A store that is damaged, belongs to somebody else or has seen a log that is gone is rebuilt from the state log.
-    fn open_store(&self) -> Result<WriteBehind, StartError> {
+    pub(crate) fn open_store(&self) -> Result<WriteBehind, StartError> {
         if self.trust == Trust::Nothing {
             return self.rebuild("damaged", "it answered with something that was never written");
         }
         let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?;
-        let (cause, message) = match self.stores.open(&self.directory, &self.identity) {
-            Ok(store) if store.next_offset() == 0 => return Ok(self.behind(store)),
-            Ok(store) if !(watermarks.low..=watermarks.high).contains(&store.next_offset()) => (
-                "outside_log",
-                format!("it is at {}, the log from {} to {}", store.next_offset(), watermarks.low, watermarks.high),
-            ),
-            Ok(store) => return Ok(self.behind(store)),
+        let (cause, message) = match self.stores.open_behind(&self.directory, &self.identity, &self.background) {
+            Ok(store) if store.next_offset() == 0 => return Ok(store),
+            Ok(store) if (watermarks.low..=watermarks.high).contains(&store.next_offset()) => return Ok(store),
+            Ok(store) => {
+                let next_offset = store.next_offset();
+                store.close();
+                let message = format!("it is at {next_offset}, the log from {} to {}", watermarks.low, watermarks.high);
+                ("outside_log", message)
+            }
             Err(error @ StoreError::Damaged { .. }) => ("damaged", error.to_string()),
             Err(error @ StoreError::Foreign { .. }) => ("foreign", error.to_string()),
             Err(error) => return Err(error.into()),
@@ -188,7 +202,7 @@ impl StartTask {
     /// The checkpoint that the store applied last must be what the log holds there. If it is not, the store followed another log. If
     /// nothing is there, the store holds a transaction that came to nothing although its commit was acknowledged: its
     /// markers were lost with a broker, and an operator had to abort it.
-    fn last_difference(&self, store: &WriteBehind) -> Result<Option<(&'static str, String)>, StartError> {
+    pub(crate) fn last_difference(&self, store: &WriteBehind) -> Result<Option<(&'static str, String)>, StartError> {
         let next_offset = store.next_offset();
         let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
         if next_offset <= low {
@@ -212,40 +226,41 @@ impl StartTask {
     }
 
     /// Drops the store and begins an empty one.
-    fn rebuild(&self, cause: &'static str, message: &str) -> Result<WriteBehind, StartError> {
+    pub(crate) fn rebuild(&self, cause: &'static str, message: &str) -> Result<WriteBehind, StartError> {
         let task = self.state_log.partition;
-        tracing::warn!(code = "store_rebuilt", task, cause, message, "the local store is rebuilt from the state log");
+        tracing::warn!(
+            code = "store_rebuilt",
+            task,
+            cause,
+            reason = message,
+            "the local store is rebuilt from the state log"
+        );
         self.telemetry.stores_rebuilt.with_label_values(&[cause]).inc();
         self.stores.discard(&self.directory)?;
-        Ok(self.behind(self.stores.open(&self.directory, &self.identity)?))
-    }
-
-    fn behind(&self, store: Arc<dyn TaskStore>) -> WriteBehind {
-        WriteBehind::new(store, self.stores.write_buffer_bytes_max(), self.background.clone())
+        Ok(self.stores.open_behind(&self.directory, &self.identity, &self.background)?)
     }
 
     /// Applies everything that can be read.
     fn catch_up(&self, store: &mut WriteBehind) -> Result<(), StartError> {
-        let is_new = store.next_offset() == 0;
-        let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
-        let mut told_at = self.clock.now();
-        let mut began_at_ms = None;
+        self.note_beginning(store)?;
+        let (mut told_at, mut changes_told, mut began_at_ms) = (self.clock.now(), 0, None);
         follow::catch_up(self.broker.as_ref(), &self.state_log, store, &mut |followed| {
             self.check_wanted()?;
             let began_at_ms = *began_at_ms.get_or_insert_with(|| {
-                self.enter(Phase::Restoring);
+                self.health.enter(Phase::Restoring, self.clock.unix_ms());
                 self.clock.unix_ms()
             });
-            let Followed { from, next_offset, end, bytes } = *followed;
-            let progress = Restore { from, next_offset, end, bytes, began_at_ms };
+            let Followed { from, next_offset, end, applied } = *followed;
+            self.telemetry.restored_records.inc_by(applied.changes - changes_told);
+            changes_told = applied.changes;
+            let progress = Restore { from, next_offset, end, bytes: applied.bytes, began_at_ms };
             self.health.restored(progress);
             if self.clock.now().saturating_sub(told_at) >= PROGRESS_INTERVAL {
                 told_at = self.clock.now();
                 self.tell(&progress);
             }
             Ok(())
-        })?;
-        if is_new { self.check_beginning(low, &Checkpoint::of_store(store)?) } else { Ok(()) }
+        })
     }
 
     fn tell(&self, progress: &Restore) {
@@ -259,15 +274,33 @@ impl StartTask {
         );
     }
 
-    /// A log that begins behind what was declared dead has lost entries that are live. A store that was there before has
-    /// them, and one that was built from the log does not.
-    fn check_beginning(&self, low: u64, checkpoint: &Checkpoint) -> Result<(), StartError> {
-        let dead_before = checkpoint.cleaning.dead_before;
-        if low <= dead_before || checkpoint.is_first() {
-            return Ok(());
+    /// Notes where the log begins that a new store is built from.
+    pub(crate) fn note_beginning(&self, store: &mut WriteBehind) -> Result<(), StartError> {
+        if store.next_offset() == 0 {
+            store.built_from = Some(self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low);
         }
-        let log = format!("{}-{}", self.state_log.topic, self.state_log.partition);
-        Err(StartError::LogCut { log, low, dead_before })
+        Ok(())
+    }
+
+    /// A log that begins behind what was declared dead has lost entries that are live. A store that was there before has
+    /// them, and one that was built from the log does not. Nothing can be said of it before it has come to the end of the
+    /// log.
+    pub(crate) fn check_beginning(&self, store: &WriteBehind) -> Result<(), StartError> {
+        let checkpoint = Checkpoint::of_store(store)?;
+        let dead_before = checkpoint.cleaning.dead_before;
+        match store.built_from {
+            Some(low) if low > dead_before && !checkpoint.is_first() => {
+                let log = format!("{}-{}", self.state_log.topic, self.state_log.partition);
+                Err(StartError::LogCut { log, low, dead_before })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops a store that must not be opened again, and returns why.
+    pub(crate) fn discard_for(&self, store: WriteBehind, error: StartError) -> StartError {
+        store.close();
+        self.stores.discard(&self.directory).map_or_else(StartError::from, |()| error)
     }
 
     /// Makes up for a deletion that the last owner may not have come to.
@@ -283,40 +316,55 @@ impl StartTask {
     fn check_wanted(&self) -> Result<(), StartError> {
         if self.abandoned.load(Ordering::Relaxed) { Err(StartError::Abandoned) } else { Ok(()) }
     }
+}
 
-    /// The last owner did not let go: fences it and ends the transaction it may have left open, instead of waiting until
-    /// that times out.
+impl StartTask {
+    /// The last owner did not let go: ends the transaction it may have left open, instead of waiting until that times out.
     fn settle(&self, owner: &str) -> Result<(), StartError> {
         self.enter(Phase::Settling);
-        tracing::info!(task = self.state_log.partition, owner, "settling what the last owner left behind");
-        match self.succession.open(owner, self.transaction_timeout)? {
-            Opened::Producer(producer, _) => {
-                drop(producer);
-                Ok(())
-            }
-            Opened::Refused => Err(StartError::LeftOpen { owner: owner.to_owned() }),
+        tracing::info!(task = self.copy.state_log.partition, owner, "settling what the last owner left behind");
+        match self.succession.settle_other(owner, self.transaction_timeout)? {
+            Settled::Clean | Settled::Finished(_) => Ok(()),
+            Settled::LeftOpen => Err(StartError::LeftOpen { owner: owner.to_owned() }),
         }
     }
 
     /// Waits until somebody else's transactions before `end` have ended. Never waits in silence.
     fn wait_until_readable(&self, end: u64) -> Result<(), StartError> {
-        self.enter(Phase::WaitingForTransaction);
-        let started_at = self.clock.now();
+        self.say_what_for(end);
+        let started_at = self.copy.clock.now();
         let mut reported = 0;
         loop {
-            self.check_wanted()?;
-            let readable = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.high;
+            self.copy.check_wanted()?;
+            let readable = self.copy.broker.watermarks(&self.copy.state_log, Isolation::ReadCommitted)?.high;
             if readable >= end {
                 return Ok(());
             }
-            let waited = self.clock.now().saturating_sub(started_at);
+            let waited = self.copy.clock.now().saturating_sub(started_at);
             let periods = waited.as_millis() / self.patience.as_millis().max(1);
             if periods > reported {
                 reported = periods;
                 self.report_wait(readable, end, waited);
             }
-            self.clock.sleep(POLL_INTERVAL);
+            self.copy.clock.sleep(POLL_INTERVAL);
         }
+    }
+
+    /// For whoever asks meanwhile why the task does not run.
+    fn say_what_for(&self, end: u64) {
+        let LocalCopy { broker, clock, health, state_log, .. } = &self.copy;
+        let open = broker.open_transactions(std::slice::from_ref(state_log)).unwrap_or_default();
+        let name = |one: &OpenTransaction| {
+            let id = one.transactional_id.as_deref().unwrap_or("unknown");
+            format!("{id} (producer {}, from offset {})", one.producer_id, one.start_offset)
+        };
+        let names = open.iter().map(name).collect::<Vec<_>>().join(", ");
+        let whose = if names.is_empty() { "the broker does not say whose".to_owned() } else { format!("of {names}") };
+        let message = format!(
+            "{}-{} cannot be read to its end {end} while a transaction is open: {whose}",
+            state_log.topic, state_log.partition
+        );
+        health.enter_because(Phase::WaitingForTransaction, clock.unix_ms(), WAITING_FOR_TRANSACTION, message);
     }
 
     /// Names who holds the task up, and what ends it. A broker that cannot say is no reason to be silent.
@@ -324,16 +372,16 @@ impl StartTask {
         let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         tracing::error!(
             code = STABLE_OFFSET_STUCK,
-            topic = %self.state_log.topic,
-            partition = self.state_log.partition,
+            topic = %self.copy.state_log.topic,
+            partition = self.copy.state_log.partition,
             slot = self.slot,
             readable,
             end,
             waited_ms,
             "task {} waits for a transaction of somebody else to end",
-            self.state_log.partition
+            self.copy.state_log.partition
         );
-        match self.broker.open_transactions(std::slice::from_ref(&self.state_log)) {
+        match self.copy.broker.open_transactions(std::slice::from_ref(&self.copy.state_log)) {
             Ok(open) => {
                 open.iter().for_each(stable_offset::log_transaction);
                 self.finish(&open);
@@ -345,7 +393,7 @@ impl StartTask {
     /// Who wrote to the log may be another than who last committed to it, and may never open a producer again.
     fn finish(&self, open: &[OpenTransaction]) {
         for id in open.iter().filter(|one| one.is_hanging()).filter_map(|one| one.transactional_id.as_deref()) {
-            if let Err(error) = self.succession.settle(id) {
+            if let Err(error) = self.succession.heal(id) {
                 tracing::warn!(code = STABLE_OFFSET_STUCK, transactional_id = id, %error, "it cannot be finished yet");
             }
         }
@@ -353,15 +401,15 @@ impl StartTask {
 
     /// Names a new log, and adds where to begin with inputs that were never read.
     fn complete(&self, mut checkpoint: Checkpoint) -> Result<(Checkpoint, BTreeMap<String, u64>), StartError> {
-        let number = self.state_log.partition;
+        let number = self.copy.state_log.partition;
         let is_first = checkpoint.is_first();
         if is_first {
-            checkpoint.log_id = format!("{}@{}", self.slot, self.clock.unix_ms());
+            checkpoint.log_id = format!("{}@{}", self.slot, self.copy.clock.unix_ms());
         }
         let mut begun = BTreeMap::new();
         for topic in self.topics.iter().filter(|topic| !checkpoint.positions.contains_key(topic.as_ref())) {
             let partition = TopicPartition::new(Arc::clone(topic), number);
-            let first = self.broker.watermarks(&partition, Isolation::ReadCommitted)?.low;
+            let first = self.copy.broker.watermarks(&partition, Isolation::ReadCommitted)?.low;
             if is_first {
                 self.refuse_second_beginning(&partition, first)?;
             }
@@ -373,10 +421,10 @@ impl StartTask {
     /// Positions are committed with a checkpoint or not at all. Where the group has some and the log has none, the log is
     /// not the one that the task wrote.
     fn refuse_second_beginning(&self, partition: &TopicPartition, first: u64) -> Result<(), StartError> {
-        let committed = self.broker.committed(&self.group, std::slice::from_ref(partition))?;
+        let committed = self.copy.broker.committed(&self.group, std::slice::from_ref(partition))?;
         match committed.first() {
             Some((_, offset)) if *offset > first => Err(StartError::LogLost {
-                log: format!("{}-{}", self.state_log.topic, self.state_log.partition),
+                log: format!("{}-{}", self.copy.state_log.topic, self.copy.state_log.partition),
                 group: self.group.clone(),
                 topic: partition.topic.to_string(),
                 offset: *offset,
@@ -386,6 +434,6 @@ impl StartTask {
     }
 
     fn enter(&self, phase: Phase) {
-        self.health.enter(phase, self.clock.unix_ms());
+        self.copy.health.enter(phase, self.copy.clock.unix_ms());
     }
 }

@@ -13,7 +13,7 @@ use crate::health::Phase;
 use crate::store::StoreError;
 use crate::store::write_behind::Background;
 use crate::task::Task;
-use crate::task::restore::{StartError, StartTask, Trust};
+use crate::task::restore::{LocalCopy, StartError, StartTask, Trust};
 use crate::worker::{OnStop, Starting, Worker, WorkerError};
 
 /// A start that waits for somebody else's transaction longer than this is reported.
@@ -106,28 +106,37 @@ impl Worker {
             (failures, _) => (START_RETRY_WAIT_MIN * (1 << (failures - 1).min(5))).min(START_RETRY_WAIT_MAX),
         };
         let pipeline = &self.shared.topology.pipeline;
-        let health = self.health.task(number);
+        let now_ms = self.shared.clock.unix_ms();
+        let health = self.health.task(number).unwrap_or_else(|| self.health.add_task(number, now_ms));
+        if delay == REBUILD_REST {
+            let (times, seconds) = (trouble.rebuilds, REBUILD_REST.as_secs());
+            let message = format!("its store was damaged {times} times; it is rebuilt in {seconds} s");
+            health.enter_because(Phase::Waiting, now_ms, "store_rebuilt", message);
+        }
         let abandoned = Arc::new(AtomicBool::new(false));
-        let start = StartTask {
+        let copy = LocalCopy {
             broker: self.shared.broker.clone(),
-            succession: Arc::clone(&self.succession),
             stores: self.shared.stores.clone(),
             background: Background { threads: self.shared.threads.clone(), clock: self.shared.clock.clone() },
             clock: self.shared.clock.clone(),
             telemetry: self.shared.telemetry.clone(),
-            health: health.unwrap_or_else(|| self.health.add_task(number, self.shared.clock.unix_ms())),
-            directory: self.shared.state_dir.join(&self.unit.name).join(number.to_string()),
-            identity: format!("{}/{}/{number}", pipeline.name, self.unit.name),
+            health,
+            directory: self.shared.store_directory(&self.unit, number),
+            identity: self.unit.store_identity(pipeline, number),
             trust: if trouble.is_damaged { Trust::Nothing } else { Trust::Checked },
+            state_log: TopicPartition::new(self.state_topic.clone(), number),
+            abandoned: Arc::clone(&abandoned),
+        };
+        let start = StartTask {
+            copy,
+            succession: Arc::clone(&self.succession),
             group: self.unit.group(pipeline),
             slot: self.slot.clone(),
             siblings: self.siblings.clone(),
-            state_log: TopicPartition::new(self.state_topic.clone(), number),
             topics: self.program.inputs.iter().map(|input| input.topic.clone()).collect(),
             patience: START_PATIENCE,
             transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
             delay,
-            abandoned: Arc::clone(&abandoned),
         };
         let (done, task) = channel();
         let body = Box::new(move || {

@@ -48,6 +48,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 const FAILURES_MAX: u32 = 20;
 
 /// What all workers of a process share.
+#[derive(Clone)]
 pub struct Shared {
     pub topology: Arc<Topology>,
     pub broker: Arc<dyn Broker>,
@@ -60,6 +61,12 @@ pub struct Shared {
     pub state_log: StateLogPolicy,
     /// Folder of this instance's stores.
     pub state_dir: PathBuf,
+}
+
+impl Shared {
+    pub(crate) fn store_directory(&self, unit: &Unit, task: u32) -> PathBuf {
+        self.state_dir.join(&unit.name).join(task.to_string())
+    }
 }
 
 /// What a worker or sink that is told to stop does about its place in the group.
@@ -143,8 +150,7 @@ impl Worker {
             codecs.prepare(topic, kind)?;
         }
         let timeout = Duration::from_millis(unit.commit.transaction_timeout_ms);
-        let topics = shared.topology.topics.keys().cloned().collect();
-        let succession = Arc::new(Succession::new(Arc::clone(&shared.broker), shared.telemetry.clone(), topics));
+        let succession = Arc::new(Succession::of(&shared));
         let transaction = Transaction::new(Arc::clone(&succession), Arc::clone(&shared.clock), slot.clone(), timeout);
         let failed_by = FailedBy {
             pipeline: pipeline.name.clone(),
@@ -254,7 +260,11 @@ impl Worker {
         self.batch = batch;
         match result {
             Err(WorkerError::RegistryUnavailable(message)) => {
-                tracing::warn!(code = "registry_unavailable", message, "paused until the schema registry answers");
+                tracing::warn!(
+                    code = "registry_unavailable",
+                    error = message,
+                    "paused until the schema registry answers"
+                );
                 self.tell_paused("registry_unavailable", &message);
                 self.shared.telemetry.registry_retries.inc();
                 self.paused_until = Some(self.shared.clock.now() + REGISTRY_RETRY);

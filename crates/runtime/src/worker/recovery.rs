@@ -119,7 +119,7 @@ impl Worker {
                 BrokerErrorKind::Misconfigured => Err(error.into()),
                 BrokerErrorKind::MemberLost => {
                     self.abort(error)?;
-                    self.rejoin()
+                    if self.member.is_some() { self.rejoin() } else { Ok(()) }
                 }
                 BrokerErrorKind::Retriable => {
                     self.shared.clock.sleep(RETRY_WAIT);

@@ -34,7 +34,7 @@ impl Worker {
             Ok(()) => Ok(()),
             Err(Refused::Entry(message)) => {
                 let origin = record.origin;
-                tracing::error!(code = "reference_refused", %origin, message, "a reference entry is not used");
+                tracing::error!(code = "reference_refused", %origin, error = message, "a reference entry is not used");
                 Ok(())
             }
             Err(Refused::RegistryUnavailable(message)) => Err(WorkerError::RegistryUnavailable(message)),

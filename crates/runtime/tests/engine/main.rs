@@ -3,5 +3,6 @@
 mod faults;
 mod limits;
 mod restart;
+mod standby;
 mod state_log;
 mod words;

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tidemill_runtime::broker::{Broker, NewTopic};
@@ -251,21 +250,46 @@ pub(crate) fn wait_until(what: &str, running: &Running, is_so: impl Fn(&[TaskVie
     }
 }
 
-/// Stores on a disk that takes nothing while `is_full`.
-struct FullDisk {
+/// What is wrong with a disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Nothing,
+    /// It takes no more.
+    Full,
+    /// What it gives back of the store of task 1 is not what was written.
+    Rotten,
+}
+
+#[derive(Clone)]
+struct BadDisk {
     stores: DiskStores,
-    is_full: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Trouble>>,
 }
 
-struct FullStore {
+struct BadStore {
     store: Arc<dyn TaskStore>,
-    is_full: Arc<AtomicBool>,
+    disk: BadDisk,
+    is_of_task_1: bool,
 }
 
-impl StoreFactory for FullDisk {
+impl BadDisk {
+    fn new() -> Self {
+        Self { stores: DiskStores::default(), trouble: Arc::new(Mutex::new(Trouble::Nothing)) }
+    }
+
+    fn turn(&self, trouble: Trouble) {
+        *self.trouble.lock().expect("nobody panics with it") = trouble;
+    }
+
+    fn is(&self, trouble: Trouble) -> bool {
+        *self.trouble.lock().expect("nobody panics with it") == trouble
+    }
+}
+
+impl StoreFactory for BadDisk {
     fn open(&self, directory: &Path, identity: &str) -> Result<Arc<dyn TaskStore>, StoreError> {
         let store = self.stores.open(directory, identity)?;
-        Ok(Arc::new(FullStore { store, is_full: Arc::clone(&self.is_full) }))
+        Ok(Arc::new(BadStore { store, disk: self.clone(), is_of_task_1: directory.ends_with("1") }))
     }
 
     /// So few that most transactions are written out.
@@ -278,8 +302,12 @@ impl StoreFactory for FullDisk {
     }
 }
 
-impl TaskStore for FullStore {
+impl TaskStore for BadStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.is_of_task_1 && key.starts_with(b"counts") && self.disk.is(Trouble::Rotten) {
+            let message = "a block does not match its checksum".to_owned();
+            return Err(StoreError::Damaged { path: "store".to_owned(), message });
+        }
         self.store.get(key)
     }
 
@@ -288,7 +316,7 @@ impl TaskStore for FullStore {
     }
 
     fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
-        if self.is_full.load(Ordering::Relaxed) {
+        if self.disk.is(Trouble::Full) {
             let message = "no space left on device".to_owned();
             return Err(StoreError::Unavailable { path: "store".to_owned(), message });
         }
@@ -311,22 +339,41 @@ impl TaskStore for FullStore {
 #[test]
 fn a_full_disk_pauses_and_loses_nothing() {
     let pipeline = Pipeline::new();
-    let is_full = Arc::new(AtomicBool::new(false));
-    let stores = FullDisk { stores: DiskStores::default(), is_full: Arc::clone(&is_full) };
-    let shared = pipeline.shared(Arc::new(stores));
+    let disk = BadDisk::new();
+    let shared = pipeline.shared(Arc::new(disk.clone()));
     let _expected = write_words(pipeline.broker.as_ref(), RECORDS);
     let running = start(&shared);
     read_counts(pipeline.broker.as_ref(), RECORDS, || assert_runs(&running));
-    is_full.store(true, Ordering::Relaxed);
+    disk.turn(Trouble::Full);
     let _expected = write_words(pipeline.broker.as_ref(), RECORDS);
     wait_until("every task waits for room", &running, |tasks| {
         tasks.iter().filter(|task| is_waiting_for(task, "store_unavailable")).count() == TASKS as usize
     });
-    is_full.store(false, Ordering::Relaxed);
+    disk.turn(Trouble::Nothing);
     let seen = read_counts(pipeline.broker.as_ref(), 2 * RECORDS, || assert_runs(&running));
     assert_exact(&seen, 2 * RECORDS);
     wait_until("every task runs again", &running, |tasks| {
         tasks.iter().filter(|task| task.phase == Phase::Running).count() == TASKS as usize
     });
     running.join().expect("workers stop in good order");
+}
+
+#[test]
+fn a_disk_that_keeps_nothing_is_not_rebuilt_on_for_ever() {
+    let pipeline = Pipeline::new();
+    let disk = BadDisk::new();
+    let shared = pipeline.shared(Arc::new(disk.clone()));
+    let _expected = write_words(pipeline.broker.as_ref(), RECORDS);
+    let running = start(&shared);
+    read_counts(pipeline.broker.as_ref(), RECORDS, || assert_runs(&running));
+    disk.turn(Trouble::Rotten);
+    let _expected = write_words(pipeline.broker.as_ref(), RECORDS);
+    wait_until("the task with the rotten store rests, and the other runs", &running, |tasks| {
+        let rests = |task: &TaskView| task.task == 1 && is_waiting_for(task, "store_rebuilt");
+        tasks.iter().any(rests) && tasks.iter().any(|task| task.task == 0 && task.phase == Phase::Running)
+    });
+    assert_eq!(rebuilt(&shared), BTreeMap::from([("damaged", 2)]), "after the third time it rests first");
+    running.join().expect("workers stop in good order");
+    let (seen, _shared) = pipeline.count(3 * RECORDS);
+    assert_exact(&seen, 3 * RECORDS);
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::{
-    AnyEvent, Context, DecodeError, Event, EventCodec, EventKind, EventTime, Flow, KeySpace, Outcome, PortSpec,
-    Processor, ProcessorSpec, RawEvent, Reject, Settings, StateValue, Store, StoreSpec,
+    AnyEvent, Context, DecodeError, Event, EventCodec, EventKind, EventTime, Flow, Framing, KeySpace, Outcome,
+    PortSpec, Processor, ProcessorSpec, RawEvent, Reject, Settings, StateValue, Store, StoreSpec,
 };
 use tidemill_runtime::broker::{Broker, Isolation, NewTopic, Outgoing, ProducerOptions, RecordBatch, TopicPartition};
 use tidemill_runtime::clock::SystemClock;
@@ -109,6 +109,7 @@ static COUNT_WORD: ProcessorSpec = ProcessorSpec {
 
 static CODECS: [EventCodec; 1] = [EventCodec {
     kind: Counted::KIND,
+    framing: Framing::Confluent,
     schema: "\"bytes\"",
     version: 1,
     compatibility: "NONE",
@@ -248,7 +249,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         state_dir: folder.join("state"),
         http_address: "127.0.0.1:0".to_owned(),
         memory_mib_max: 1_024,
-        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, commit, stages: vec![stage] }],
+        units: vec![Unit { name: "main".to_owned(), tasks: TASKS, standbys: 0, commit, stages: vec![stage] }],
         topics: topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect(),
         sinks: Vec::new(),
     }

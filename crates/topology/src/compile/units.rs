@@ -30,6 +30,7 @@ pub(super) fn plan(view: &View<'_>) -> Vec<Unit> {
     let unit = |(index, unit): (usize, &RawUnit)| Unit {
         name: unit.name.clone(),
         tasks: unit.tasks,
+        standbys: unit.standbys,
         commit: CommitPolicy {
             gap_ms_min: unit.commit_gap_ms_min,
             interval_ms_max: unit.commit_interval_ms_max,

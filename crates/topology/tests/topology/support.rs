@@ -9,7 +9,7 @@ use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::settings::SettingsError;
 use tidemill_core::sink::SinkPosition;
 use tidemill_core::{
-    AnyEvent, Context, DecodeError, Diagnostic, EventCodec, EventKind, Flow, KeySpace, PortSpec, Processor,
+    AnyEvent, Context, DecodeError, Diagnostic, EventCodec, EventKind, Flow, Framing, KeySpace, PortSpec, Processor,
     ProcessorSpec, RawEvent, ReferenceSpec, ReferenceTable, Reject, Settings, Sink, SinkBatch, SinkError, SinkSpec,
     StoreSpec,
 };
@@ -68,7 +68,15 @@ const SCHEDULE: EventKind = kind("fee_schedule", "fee_schedule");
 const PREFERENCES: EventKind = kind("customer_preferences", "customer");
 
 const fn codec(kind: EventKind) -> EventCodec {
-    EventCodec { kind, schema: "{}", version: 1, compatibility: "BACKWARD", summary: "", decoder: no_decoder }
+    EventCodec {
+        kind,
+        framing: Framing::Confluent,
+        schema: "{}",
+        version: 1,
+        compatibility: "BACKWARD",
+        summary: "",
+        decoder: no_decoder,
+    }
 }
 
 fn no_decoder(_: &str) -> Result<Box<dyn EventDecoder>, DecodeError> {

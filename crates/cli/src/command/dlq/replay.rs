@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidemill_core::partition;
-use tidemill_runtime::broker::{BrokerError, Outgoing, Producer, ProducerOptions, TopicPartition, read_all};
+use tidemill_runtime::broker::{BrokerError, Outgoing, Producer, TopicPartition, read_all};
+use tidemill_runtime::succession::Opened;
 
 use super::letter::{Letter, PREFIX};
 use crate::args::{DlqFilter, Global};
@@ -28,9 +29,7 @@ pub(super) fn run(global: &Global, topic: &str, filter: &DlqFilter, reason: &str
     }
     let session = Session::open(global, Access::Write)?;
     // Opening settles what an earlier replay left open, so that the notes read below are all there are.
-    let id = format!("{}-dlq-replay", session.topology.pipeline.name);
-    let options = ProducerOptions::Transactional { id, timeout: TRANSACTION_TIMEOUT };
-    let mut producer = session.broker.producer(&options)?;
+    let mut producer = open(&session)?;
     let replays_topic = session.topology.pipeline.replays_topic();
     let done = replayed(&session, &replays_topic)?;
     let letters = super::letters_of(&session, topic, filter)?;
@@ -64,6 +63,18 @@ pub(super) fn run(global: &Global, topic: &str, filter: &DlqFilter, reason: &str
         output::line(&format!("{now} sent back, {before} had been before, {refused} refused"))?;
     }
     Ok(if refused.is_empty() { Exit::Ok } else { Exit::Refused })
+}
+
+fn open(session: &Session) -> Result<Box<dyn Producer>, Failure> {
+    let id = format!("{}-dlq-replay", session.topology.pipeline.name);
+    match session.succession()?.open(&id, TRANSACTION_TIMEOUT)? {
+        Opened::Producer(producer, _) => Ok(producer),
+        Opened::Refused => Err(Failure::new(
+            Exit::Refused,
+            "an earlier replay is open on partitions, and nobody knows whether it was committed",
+        )
+        .hint("The log names the partitions; `tidemill txn abort` ends it.")),
+    }
 }
 
 /// Why this letter cannot go back, if so.

@@ -1,5 +1,6 @@
 //! The load: payments that are handed out, written with every acknowledgement waited for, and noted.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::seq::IndexedRandom;
@@ -19,7 +20,7 @@ const BATCH_RECORDS_MAX: u64 = 2_000;
 /// A broker that is killed is back long before. After this nobody knows what became of a batch.
 const ACKNOWLEDGE_DEADLINE: Duration = Duration::from_secs(90);
 const REOPEN_WAIT: Duration = Duration::from_millis(250);
-/// Earlier payments that a resend is chosen from.
+/// The latest payments, of which resends are chosen: none that a pipeline may have forgotten.
 const RECENT_MAX: usize = 500;
 
 /// How many of a thousand records are what.
@@ -42,20 +43,20 @@ pub(super) struct Load<'a> {
 pub(super) struct Issuer {
     random: ChaCha8Rng,
     customers: u32,
-    recent: Vec<usize>,
+    /// In the order of sending.
+    recent: VecDeque<usize>,
 }
 
 impl Issuer {
     pub(super) fn new(seed: u64, customers: u32) -> Self {
-        Self { random: ChaCha8Rng::seed_from_u64(seed), customers, recent: Vec::new() }
+        Self { random: ChaCha8Rng::seed_from_u64(seed), customers, recent: VecDeque::new() }
     }
 
     /// The next record to send. Only what was acknowledged is sent again, so that it is certain which came first.
     pub(super) fn next(&mut self, oracle: &mut Oracle, sent_ms: u32) -> (usize, Sending) {
         let fate = self.random.random_range(0..1_000_u32);
-        if fate < RESENDS + CONFLICTS
-            && let Some(number) = self.recent.choose(&mut self.random).copied()
-        {
+        if fate < RESENDS + CONFLICTS && !self.recent.is_empty() {
+            let number = self.recent[self.random.random_range(0..self.recent.len())];
             return (number, if fate < RESENDS { Sending::Resend } else { Sending::Conflict });
         }
         let fate = self.random.random_range(0..1_000_u32);
@@ -87,10 +88,9 @@ impl Issuer {
             return;
         }
         if self.recent.len() == RECENT_MAX {
-            let replaced = self.random.random_range(0..RECENT_MAX);
-            self.recent.swap_remove(replaced);
+            self.recent.pop_front();
         }
-        self.recent.push(number);
+        self.recent.push_back(number);
     }
 }
 

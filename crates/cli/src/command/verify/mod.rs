@@ -42,8 +42,9 @@ use crate::reconciliation;
 use crate::session::{Access, Session};
 use crate::stop::Stop;
 
-/// Event times of the payments are spread over so long: inside the week that topics keep by default.
-const SPREAD_MS: i64 = 5 * 24 * 3_600 * 1_000;
+/// Event times of the payments are spread over so long: inside the day for which a pipeline knows a resend by default, also
+/// where others send payments of today or an earlier run has.
+const SPREAD_MS: i64 = 20 * 3_600 * 1_000;
 const OPEN_DEADLINE: Duration = Duration::from_secs(120);
 const DRAIN_TICK: Duration = Duration::from_millis(300);
 const WAITING_INTERVAL: Duration = Duration::from_secs(5);

@@ -1,12 +1,15 @@
 //! The brokers of a cluster as one operation sees them: who leads what, and a connection to each that is spoken to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 use crate::broker::{BrokerErrorKind, Result, TopicPartition};
 use crate::kafka::errors::code_error;
@@ -20,6 +23,7 @@ pub(super) struct Cluster {
     until: Until,
     bootstrap: Vec<String>,
     connections: BTreeMap<String, Connection>,
+    lost: u32,
 }
 
 /// Addresses of all brokers, and of the leader of each partition that was asked for. A partition that is missing does not
@@ -32,7 +36,7 @@ pub(super) struct Layout {
 
 impl Cluster {
     pub(super) fn new(bootstrap: &[String], until: Until) -> Self {
-        Self { until, bootstrap: bootstrap.to_vec(), connections: BTreeMap::new() }
+        Self { until, bootstrap: bootstrap.to_vec(), connections: BTreeMap::new(), lost: 0 }
     }
 
     pub(super) fn until(&self) -> Until {
@@ -40,14 +44,66 @@ impl Cluster {
     }
 
     pub(super) fn call<C: Call>(&mut self, address: &str, request: &C) -> Result<C::Answer> {
+        let until = self.until;
+        self.with(address, |connection| connection.call(request, until))
+    }
+
+    /// In exactly this version.
+    #[cfg(feature = "conformance")]
+    pub(super) fn call_in<C: Call>(&mut self, address: &str, request: &C, version: i16) -> Result<C::Answer> {
+        let until = self.until;
+        self.with(address, |connection| connection.exchange(request, version, until))
+    }
+
+    /// Opens the connection if there is none. After an error nobody knows what still comes on it, so only one without is
+    /// kept.
+    pub(super) fn with<T>(&mut self, address: &str, act: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut connection = match self.connections.remove(address) {
             Some(connection) => connection,
             None => Connection::open(address, self.until)?,
         };
-        // After an error nobody knows what still comes on it, so only a connection that answered is kept.
-        let answer = connection.call(request, self.until)?;
+        let done = act(&mut connection).inspect_err(|_| self.lost += 1)?;
         self.connections.insert(address.to_owned(), connection);
-        Ok(answer)
+        Ok(done)
+    }
+
+    /// Closes the connection, with whatever is under way on it.
+    pub(super) fn hang_up(&mut self, address: &str) {
+        self.connections.remove(address);
+    }
+
+    /// Goes on with the connections that are open, for another operation.
+    pub(super) fn renew(&mut self, until: Until) {
+        self.until = until;
+    }
+
+    /// Those of the addresses whose connection has something to read or has ended, as soon as there is one or `timeout` is
+    /// over.
+    pub(super) fn wait_readable(&self, addresses: &[&str], timeout: Duration) -> Result<Vec<String>> {
+        let watched: Vec<(&str, &Connection)> = addresses
+            .iter()
+            .filter_map(|address| self.connections.get(*address).map(|connection| (*address, connection)))
+            .collect();
+        let mut polled: Vec<PollFd<'_>> =
+            watched.iter().map(|(_, connection)| PollFd::new(connection.stream(), PollFlags::IN)).collect();
+        if polled.is_empty() {
+            return Ok(Vec::new());
+        }
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        match rustix::event::poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(self.until.fatal(format!("waiting for an answer: {error}"))),
+        }
+        let ready = watched.iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty());
+        Ok(ready.map(|((address, _), _)| (*address).to_owned()).collect())
+    }
+
+    /// How many connections have been lost, those that the other side has closed meanwhile among them.
+    pub(super) fn lost(&mut self) -> u32 {
+        let before = self.connections.len();
+        self.connections.retain(|_, connection| !connection.is_stale());
+        self.lost += u32::try_from(before - self.connections.len()).unwrap_or(u32::MAX);
+        self.lost
     }
 
     /// Asks one broker after another until one answers.
@@ -64,10 +120,17 @@ impl Cluster {
 
     /// Fails while a partition of the topics has no leader: what a broker that is away holds cannot be left out of account.
     pub(super) fn layout(&mut self, topics: &BTreeSet<&str>) -> Result<Layout> {
-        let name = |topic: &&str| TopicName(StrBytes::from_string((*topic).to_owned()));
-        let wanted = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic)))).collect();
-        let request = MetadataRequest::default().with_topics(Some(wanted)).with_allow_auto_topic_creation(false);
-        let answer = self.call_any(&request)?;
+        let answer = self.call_any(&metadata_of(topics))?;
+        self.read_layout(&answer)
+    }
+
+    /// Like [`Cluster::layout`], as this one broker knows it.
+    pub(super) fn layout_at(&mut self, address: &str, topics: &BTreeSet<&str>) -> Result<Layout> {
+        let answer = self.call(address, &metadata_of(topics))?;
+        self.read_layout(&answer)
+    }
+
+    fn read_layout(&self, answer: &MetadataResponse) -> Result<Layout> {
         let during = self.until.during;
         let addresses: BTreeMap<i32, String> = answer
             .brokers
@@ -116,6 +179,12 @@ impl Cluster {
             Some(code) => Err(code_error(self.until.during, code, about)),
         }
     }
+}
+
+fn metadata_of(topics: &BTreeSet<&str>) -> MetadataRequest {
+    let name = |topic: &&str| TopicName(StrBytes::from_string((*topic).to_owned()));
+    let wanted = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic)))).collect();
+    MetadataRequest::default().with_topics(Some(wanted)).with_allow_auto_topic_creation(false)
 }
 
 impl Layout {

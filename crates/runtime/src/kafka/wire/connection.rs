@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
+use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use kafka_protocol::messages::{ApiVersionsRequest, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes, VersionRange};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::broker::{BrokerError, BrokerErrorKind, Result};
 use crate::kafka::wire::requests::Call;
@@ -44,6 +48,13 @@ impl Until {
     }
 }
 
+/// A request whose answer is still to come.
+pub(super) struct Sent<C> {
+    correlation_id: i32,
+    version: i16,
+    request: PhantomData<fn() -> C>,
+}
+
 pub(super) struct Connection {
     stream: TcpStream,
     address: String,
@@ -58,6 +69,8 @@ impl Connection {
         for candidate in resolve(address, until)? {
             match TcpStream::connect_timeout(&candidate, until.left()?) {
                 Ok(stream) => {
+                    // A request is written whole, so there is nothing for the system to wait for.
+                    stream.set_nodelay(true).map_err(|error| until.passing(format!("{address}: {error}")))?;
                     let offered = BTreeMap::new();
                     let mut opened = Self { stream, address: address.to_owned(), offered, correlation_id: 0 };
                     opened.learn_versions(until)?;
@@ -70,25 +83,60 @@ impl Connection {
     }
 
     fn learn_versions(&mut self, until: Until) -> Result<()> {
-        let answer = self.exchange(&ApiVersionsRequest::default(), ApiVersionsRequest::VERSIONS.max, until)?;
+        let answer = self.exchange(&ApiVersionsRequest::default(), ApiVersionsRequest::VERSIONS.min, until)?;
         let range = |min, max| VersionRange { min, max };
         self.offered =
             answer.api_keys.iter().map(|key| (key.api_key, range(key.min_version, key.max_version))).collect();
         Ok(())
     }
 
-    pub(super) fn call<C: Call>(&mut self, request: &C, until: Until) -> Result<C::Answer> {
-        let offered = self.offered.get(&(C::KEY as i16)).copied().unwrap_or(VersionRange { min: 0, max: -1 });
-        let both = offered.intersect(&C::VERSIONS);
-        if both.is_empty() {
-            let message = format!("{} offers no version of {:?} that is known here", self.address, C::KEY);
-            return Err(BrokerError::new(BrokerErrorKind::Misconfigured, until.during, message));
-        }
-        self.exchange(request, both.max, until)
+    /// The level of a feature of the cluster, 0 where it has none.
+    pub(super) fn feature_level(&mut self, name: &str, until: Until) -> Result<i16> {
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str(CLIENT_ID))
+            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let answer = self.call(&request, until)?;
+        let found = answer.finalized_features.iter().find(|feature| feature.name.as_str() == name);
+        Ok(found.map_or(0, |feature| feature.max_version_level))
     }
 
-    fn exchange<C: Call>(&mut self, request: &C, version: i16, until: Until) -> Result<C::Answer> {
-        self.correlation_id += 1;
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Whether the other side has closed the connection, or sent something that nobody has asked for.
+    pub(super) fn is_stale(&self) -> bool {
+        let peeked = rustix::net::recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
+    }
+
+    /// The version in which both sides make this request, if there is one.
+    pub(super) fn version<C: Call>(&self) -> Option<i16> {
+        let both = self.offered.get(&(C::KEY as i16))?.intersect(&C::VERSIONS);
+        (!both.is_empty()).then_some(both.max)
+    }
+
+    pub(super) fn call<C: Call>(&mut self, request: &C, until: Until) -> Result<C::Answer> {
+        let sent = self.send(request, until)?;
+        self.receive(sent, until)
+    }
+
+    /// Sends a request whose answer is [received](Connection::receive) later. Answers come in the order of the requests.
+    pub(super) fn send<C: Call>(&mut self, request: &C, until: Until) -> Result<Sent<C>> {
+        let Some(version) = self.version::<C>() else {
+            let message = format!("{} offers no version of {:?} that is known here", self.address, C::KEY);
+            return Err(BrokerError::new(BrokerErrorKind::Misconfigured, until.during, message));
+        };
+        self.send_as(request, version, until)
+    }
+
+    pub(super) fn exchange<C: Call>(&mut self, request: &C, version: i16, until: Until) -> Result<C::Answer> {
+        let sent = self.send_as(request, version, until)?;
+        self.receive(sent, until)
+    }
+
+    fn send_as<C: Call>(&mut self, request: &C, version: i16, until: Until) -> Result<Sent<C>> {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
         let header = RequestHeader::default()
             .with_request_api_key(C::KEY as i16)
             .with_request_api_version(version)
@@ -103,12 +151,17 @@ impl Connection {
         let length = encoded.map_err(|error| until.fatal(format!("{:?} cannot be written: {error}", C::KEY)))?;
         frame[..4].copy_from_slice(&length.to_be_bytes());
         self.write(&frame, until)?;
-        let answer = self.read_frame(until)?;
-        let mut rest = answer.as_slice();
+        Ok(Sent { correlation_id: self.correlation_id, version, request: PhantomData })
+    }
+
+    pub(super) fn receive<C: Call>(&mut self, sent: Sent<C>, until: Until) -> Result<C::Answer> {
+        let Sent { correlation_id, version, .. } = sent;
+        // What the answer holds of records stays where it was read.
+        let mut rest = self.read_frame(until)?;
         let unreadable = |error: String| until.fatal(format!("the answer to {:?} cannot be read: {error}", C::KEY));
         let header = ResponseHeader::decode(&mut rest, C::Answer::header_version(version))
             .map_err(|error| unreadable(error.to_string()))?;
-        if header.correlation_id != self.correlation_id {
+        if header.correlation_id != correlation_id {
             return Err(unreadable("it belongs to another request".to_owned()));
         }
         C::Answer::decode(&mut rest, version).map_err(|error| unreadable(error.to_string()))
@@ -123,7 +176,7 @@ impl Connection {
         Ok(())
     }
 
-    fn read_frame(&mut self, until: Until) -> Result<Vec<u8>> {
+    fn read_frame(&mut self, until: Until) -> Result<Bytes> {
         let mut length = [0; 4];
         self.read(&mut length, until)?;
         let length = usize::try_from(i32::from_be_bytes(length)).unwrap_or(usize::MAX);
@@ -132,7 +185,7 @@ impl Connection {
         }
         let mut answer = vec![0; length];
         self.read(&mut answer, until)?;
-        Ok(answer)
+        Ok(answer.into())
     }
 
     fn read(&mut self, buffer: &mut [u8], until: Until) -> Result<()> {

@@ -7,7 +7,7 @@ use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartiti
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     GroupId, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdRequest,
-    OffsetDeleteRequest, OffsetDeleteResponse, ProduceRequest, ProduceResponse, TopicName, TransactionalId,
+    OffsetDeleteRequest, OffsetDeleteResponse, ProduceRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
@@ -16,18 +16,18 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::Wire;
 use super::cluster::{Cluster, error_of};
 use super::connection::Until;
-use super::settle::state_of;
+use super::succession::state_of;
 use crate::broker::{Result, TopicPartition};
 use crate::kafka::settings::Settings;
 
 super::requests::calls! {
-    // From 12 on a broker adds the partition to the transaction by itself.
-    Produce: ProduceRequest -> ProduceResponse, 3 to 8;
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse, 0 to 1;
     OffsetDelete: OffsetDeleteRequest -> OffsetDeleteResponse, 0 to 0;
 }
 
 const DEADLINE: Duration = Duration::from_secs(30);
+/// In this version a leader does not add the partition to the transaction by itself.
+const UNANNOUNCED_PRODUCE: i16 = 8;
 const TRANSACTION_TIMEOUT_MS: i32 = 10_000;
 /// A broker that checks this refuses what hangs.
 const VERIFICATION: &str = "transaction.partition.verification.enable";
@@ -173,10 +173,11 @@ fn write(
         .with_topic_data(vec![topic]);
     let layout = cluster.layout(&[partition.topic.as_ref()].into())?;
     let Some(leader) = layout.leaders.get(partition) else { return Err(cluster.until().fatal(about)) };
-    let answer = cluster.call(leader, &request)?;
+    let answer = cluster.call_in(leader, &request, UNANNOUNCED_PRODUCE)?;
     for written in answer.responses.iter().flat_map(|topic| &topic.partition_responses) {
         // The broker has not heard yet that its guard is off.
-        if error_of(written.error_code) == Some(RDKafkaErrorCode::InvalidTransactionalState) {
+        let of_the_guard = [RDKafkaErrorCode::InvalidTransactionalState, RDKafkaErrorCode::InvalidProducerEpoch];
+        if error_of(written.error_code).is_some_and(|code| of_the_guard.contains(&code)) {
             return Err(cluster.until().passing("the broker still verifies"));
         }
         cluster.check(written.error_code, &about)?;

@@ -1,17 +1,21 @@
-//! The few requests that librdkafka does not offer, spoken over plain TCP with the messages of `kafka-protocol`: leaving
-//! a group by name, and looking at open transactions and ending them.
+//! What librdkafka does not offer, spoken over plain TCP with the messages of `kafka-protocol`: leaving a group by name
+//! and asking who is in one, looking at open transactions and ending them, reading without a copy per record, and writing
+//! in Kafka's second transaction protocol.
 //!
-//! - Synchronous; every operation has a deadline, and connections live no longer than it does.
+//! - Synchronous; every operation has a deadline. Only the connections of producers and readers outlive one.
 //! - Codes of the broker fall in the same closed table as those of librdkafka.
 //! - Only where the cluster speaks `PLAINTEXT`. Elsewhere every operation says so, and nothing else depends on them.
-//! - Deliberately absent: reading and writing of records, which is librdkafka's.
+//! - Deliberately absent: membership and administration, which are librdkafka's.
 
 mod cluster;
 mod connection;
 #[cfg(feature = "conformance")]
 pub mod damage;
+pub(super) mod producer;
+pub(super) mod reader;
 mod requests;
-mod settle;
+mod roster;
+mod succession;
 mod transactions;
 
 use std::time::Duration;
@@ -23,7 +27,12 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use self::cluster::{Cluster, error_of};
 use self::connection::Until;
-use crate::broker::{BrokerError, BrokerErrorKind, Decision, LeftOpen, OpenTransaction, Result, TopicPartition};
+use self::producer::TransactionalProducer;
+use self::producer::batch::Compression;
+use self::reader::{FetchLimits, WireReader};
+use crate::broker::{
+    BrokerError, BrokerErrorKind, Decision, Isolation, LastTransaction, OpenTransaction, Result, Roster, TopicPartition,
+};
 use crate::kafka::settings::Settings;
 
 const DEFAULT_PORT: u16 = 9092;
@@ -47,6 +56,9 @@ pub(super) struct Wire {
     bootstrap: Vec<String>,
     /// Why nothing can be asked, if so.
     refusal: Option<String>,
+    /// How a producer is to compress; `None` where it has to be in a way that only librdkafka knows.
+    compression: Option<Compression>,
+    fetch_limits: FetchLimits,
 }
 
 impl Wire {
@@ -62,11 +74,24 @@ impl Wire {
         if settings.property("security.protocol").is_some_and(|protocol| !protocol.eq_ignore_ascii_case(PLAINTEXT)) {
             refusal = Some(unavailable("property `security.protocol`"));
         }
-        Self { bootstrap, refusal }
+        Self { bootstrap, refusal, compression: settings.compression(), fetch_limits: settings.fetch_limits() }
     }
 
     pub(super) fn is_available(&self) -> bool {
         self.refusal.is_none()
+    }
+
+    /// A reader, where the cluster can be read here.
+    pub(super) fn reader(&self, isolation: Isolation) -> Option<WireReader> {
+        self.is_available().then(|| WireReader::new(&self.bootstrap, isolation, self.fetch_limits))
+    }
+
+    /// Opens a producer of Kafka's second transaction protocol, where cluster and settings allow it.
+    pub(super) fn producer(&self, id: &str, timeout: Duration) -> Result<Option<TransactionalProducer>> {
+        match (&self.refusal, self.compression) {
+            (None, Some(compression)) => TransactionalProducer::open(&self.bootstrap, id, timeout, compression),
+            _ => Ok(None),
+        }
     }
 
     /// Takes a static member out of its group. One that is gone already is no error.
@@ -89,6 +114,12 @@ impl Wire {
                 }
             }
             Ok(())
+        })
+    }
+
+    pub(super) fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
+        self.run(Until::within("ask who is in the group", LOOK_DEADLINE), |cluster| {
+            roster::roster(cluster, group, tasks_topic)
         })
     }
 
@@ -121,10 +152,27 @@ impl Wire {
         self.run(Until::within(during, END_DEADLINE), |cluster| transactions::end(cluster, meant, decision))
     }
 
-    /// Waits until the coordinator has ended what the id has open.
-    pub(super) fn settle(&self, transactional_id: &str, topics: &[String]) -> Result<Vec<LeftOpen>> {
-        self.run(Until::within("settle a transactional id", END_DEADLINE), |cluster| {
-            settle::settle(cluster, transactional_id, topics)
+    pub(super) fn last_transaction(&self, transactional_id: &str) -> Result<Option<LastTransaction>> {
+        self.run(Until::within("ask for the last transaction", LOOK_DEADLINE), |cluster| {
+            succession::last_transaction(cluster, transactional_id, self.compression)
+        })
+    }
+
+    pub(super) fn abort_running(&self, transactional_id: &str) -> Result<()> {
+        self.run(Until::within("abort a running transaction", LOOK_DEADLINE), |cluster| {
+            succession::abort_running(cluster, transactional_id)
+        })
+    }
+
+    pub(super) fn check_leaders(&self, transactional_id: &str, topics: &[String]) -> Result<()> {
+        self.run(Until::within("ask a coordinator for the leaders", LOOK_DEADLINE), |cluster| {
+            succession::check_leaders(cluster, transactional_id, topics)
+        })
+    }
+
+    pub(super) fn open_of_producer(&self, producer_id: i64, topics: &[String]) -> Result<Vec<OpenTransaction>> {
+        self.run(Until::within("look for what a producer left open", LOOK_DEADLINE), |cluster| {
+            succession::open_of_producer(cluster, producer_id, topics)
         })
     }
 

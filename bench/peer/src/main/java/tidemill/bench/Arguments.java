@@ -4,10 +4,10 @@ import java.util.HashMap;
 import java.util.Map;
 
 /** The command line: pairs of `--name value`. */
-final class Arguments {
+public final class Arguments {
     private final Map<String, String> values = new HashMap<>();
 
-    Arguments(String[] words) {
+    public Arguments(String[] words) {
         if (words.length % 2 != 0) {
             throw new IllegalArgumentException("every option needs a value: --bootstrap HOST:PORT --prefix P ...");
         }
@@ -19,7 +19,7 @@ final class Arguments {
         }
     }
 
-    String text(String name) {
+    public String text(String name) {
         String value = values.get(name);
         if (value == null) {
             throw new IllegalArgumentException("option --" + name + " is missing");
@@ -27,7 +27,7 @@ final class Arguments {
         return value;
     }
 
-    int number(String name) {
+    public int number(String name) {
         return Integer.parseInt(text(name));
     }
 }
