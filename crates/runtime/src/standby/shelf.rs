@@ -5,6 +5,7 @@
 //! away; nobody waits longer for it than the standby takes to apply one batch.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,13 +30,6 @@ pub(crate) struct Shelf {
     stores: Arc<dyn StoreFactory>,
     clock: Arc<dyn Clock>,
     places: Mutex<HashMap<PathBuf, Place>>,
-}
-
-/// What a worker finds that opens a store.
-enum Found {
-    Store(WriteBehind),
-    InUse,
-    Nothing,
 }
 
 impl Shelf {
@@ -77,26 +71,22 @@ impl Shelf {
         self.lock().retain(|_, place| place.store.is_some());
     }
 
-    fn want(&self, directory: &Path) -> Found {
+    /// Goes on while the standby has the store in its hands.
+    fn want(&self, directory: &Path) -> ControlFlow<Option<WriteBehind>> {
         let mut places = self.lock();
-        let Some(place) = places.get_mut(directory) else { return Found::Nothing };
+        let Some(place) = places.get_mut(directory) else { return ControlFlow::Break(None) };
         place.wanted.store(true, Ordering::Relaxed);
-        match place.store.take() {
-            Some(store) => {
-                places.remove(directory);
-                Found::Store(store)
-            }
-            None => Found::InUse,
-        }
+        let Some(store) = place.store.take() else { return ControlFlow::Continue(()) };
+        places.remove(directory);
+        ControlFlow::Break(Some(store))
     }
 
     fn wait_for(&self, directory: &Path) -> Option<WriteBehind> {
         loop {
-            match self.want(directory) {
-                Found::Store(store) => return Some(store),
-                Found::Nothing => return None,
-                Found::InUse => self.clock.sleep(WAIT),
+            if let ControlFlow::Break(found) = self.want(directory) {
+                return found;
             }
+            self.clock.sleep(WAIT);
         }
     }
 
