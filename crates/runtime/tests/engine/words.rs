@@ -160,9 +160,14 @@ pub(crate) fn create_topics(broker: &dyn Broker, folder: &Path) {
 
 /// Writes the words and returns the counts that must come out of them.
 pub(crate) fn write_words(broker: &dyn Broker, records: u64) -> BTreeMap<String, Vec<u64>> {
+    write(broker, records, &WORDS)
+}
+
+/// Writes each of these words in turn.
+pub(crate) fn write(broker: &dyn Broker, records: u64, words: &[&str]) -> BTreeMap<String, Vec<u64>> {
     let mut producer = broker.producer(&ProducerOptions::Idempotent).expect("a producer");
     let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for (number, word) in (0..records).zip(WORDS.iter().cycle()) {
+    for (number, word) in (0..records).zip(words.iter().cycle()) {
         let counts = expected.entry((*word).to_owned()).or_default();
         counts.push(counts.len() as u64 + 1);
         let partition = tidemill_core::partition::partition_of(word.as_bytes(), TASKS);
