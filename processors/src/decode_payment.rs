@@ -101,6 +101,10 @@ impl Fields for Draft {
             "customer" => ("customer", Slot::Text(&mut request.customer)),
             "description" => ("description", Slot::Text(&mut request.description)),
             "metadata" => ("metadata", Slot::Texts(&mut request.metadata)),
+            "reference" => ("reference", Slot::Text(&mut request.reference)),
+            "expires_at" => ("expires_at", Slot::Text(&mut request.expires_at)),
+            "remainder" => ("remainder", Slot::Text(&mut request.remainder)),
+            "reason" => ("reason", Slot::Text(&mut request.reason)),
             _ => return None,
         })
     }

@@ -3,7 +3,7 @@
 //! - Input: `payment`, keyed by counterparty; passes it on unchanged the first time.
 //! - Identity: `(source, debit account, payment id)`. The same identity with the same `body_hash` is a resend, answered
 //!   `RCVD` in phase `repeat` with code `duplicate`; with another body it is `idempotency_conflict`, answered `RJCT` in
-//!   phase `repeat`. The first outcome stands in both cases.
+//!   phase `repeat` with a reason that names the first field that differs. The first outcome stands in both cases.
 //! - Bound: this processor sees only payments of its counterparty. A conflicting resend that names another counterparty
 //!   looks new here and is found by the ledger, whose record is the authority on identity.
 //! - Store: `seen_payments`, one value per identity. Time: event time. An entry counts for payments created less than
@@ -26,6 +26,7 @@ use tidemill_core::{
 };
 use tidemill_schemas::{Payment, PaymentBody, PaymentStatus, StatusCode, StatusPhase};
 
+use crate::fingerprint::Fingerprint;
 use crate::post_ledger::codes::IDEMPOTENCY_CONFLICT;
 
 pub static SPEC: ProcessorSpec = ProcessorSpec {
@@ -83,8 +84,7 @@ impl Default for Config {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
-    /// `PaymentBody::body_hash` as bytes.
-    body_hash: [u8; 16],
+    body: Fingerprint,
     at: EventTime,
 }
 
@@ -123,20 +123,20 @@ impl Processor for DedupePayment {
         let payment = event.downcast::<Payment>().map_err(|event| Reject::unexpected(&event))?;
         let body = &payment.payment;
         let key = body.identity();
-        let body_hash = hash_bytes(&body.body_hash)?;
+        let fingerprint = Fingerprint::of(body)?;
         let earlier = SEEN.get(context.state, &key)?.filter(|seen| !self.is_expired(seen.at, body.created_at));
         match earlier {
             None => {
-                SEEN.put(context.state, &key, &Seen { body_hash, at: body.created_at })?;
+                SEEN.put(context.state, &key, &Seen { body: fingerprint, at: body.created_at })?;
                 self.sweep(body.created_at, context)?;
                 Ok(Flow::Continue(Box::new(payment)))
             }
-            Some(seen) if seen.body_hash == body_hash => {
-                let status = repeat_status(body, StatusCode::RCVD, &DUPLICATE);
+            Some(seen) if seen.body.is_same_body(&fingerprint) => {
+                let status = repeat_status(body, StatusCode::RCVD, &DUPLICATE, DUPLICATE.summary);
                 context.effects.emit(STATUS, Box::new(status) as AnyEvent);
                 Ok(Flow::Done(Outcome::Duplicate))
             }
-            Some(_) => Err(Reject::new(&IDEMPOTENCY_CONFLICT).about(Box::new(payment))),
+            Some(seen) => Err(seen.body.conflict(&fingerprint).about(Box::new(payment))),
         }
     }
 
@@ -147,7 +147,7 @@ impl Processor for DedupePayment {
         let Some(payment) = reject.subject().and_then(|subject| subject.downcast_ref::<Payment>()) else {
             return Ok(Answer::NotMine);
         };
-        let status = repeat_status(&payment.payment, StatusCode::RJCT, &IDEMPOTENCY_CONFLICT);
+        let status = repeat_status(&payment.payment, StatusCode::RJCT, &IDEMPOTENCY_CONFLICT, reject.message());
         context.effects.emit(STATUS, Box::new(status) as AnyEvent);
         Ok(Answer::Given)
     }
@@ -192,20 +192,7 @@ impl DedupePayment {
     }
 }
 
-/// The bytes of a hash that `validate_payment` wrote as text.
-fn hash_bytes(hash: &str) -> Result<[u8; 16], Reject> {
-    let malformed = || Reject::new(&tidemill_core::reject::BUG).because("`body_hash` is not 16 bytes in hexadecimal");
-    let mut bytes = [0; 16];
-    if hash.len() != 2 * bytes.len() || !hash.is_ascii() {
-        return Err(malformed());
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hash[2 * index..2 * index + 2], 16).map_err(|_| malformed())?;
-    }
-    Ok(bytes)
-}
-
-fn repeat_status(payment: &PaymentBody, status: StatusCode, code: &CodeSpec) -> PaymentStatus {
+fn repeat_status(payment: &PaymentBody, status: StatusCode, code: &CodeSpec, reason: &str) -> PaymentStatus {
     PaymentStatus {
         meta: Meta::default(),
         payment_id: payment.payment_id.clone(),
@@ -218,11 +205,13 @@ fn repeat_status(payment: &PaymentBody, status: StatusCode, code: &CodeSpec) -> 
         status,
         phase: StatusPhase::Repeat,
         code: code.code.to_owned(),
-        reason: Some(code.summary.to_owned()),
+        reason: Some(reason.to_owned()),
         merchant_id: payment.merchant.as_ref().map(|merchant| merchant.id.clone()),
         customer: payment.customer.clone(),
         channel: payment.channel.clone(),
         event_time: payment.created_at,
+        payment_type: Some(payment.payment_type),
+        reference: payment.reference.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidemill_core::{EventTime, StateValue, Store};
-use tidemill_schemas::{Merchant, PaymentBody};
+use tidemill_schemas::{Merchant, PaymentBody, PaymentType, Remainder};
 use tidemill_testkit::MemoryState;
 
 /// An ordinary card payment of 40.00 EUR by `acc-1` to the shop `shop-1`.
@@ -11,7 +11,7 @@ pub(crate) fn payment_body() -> PaymentBody {
     PaymentBody {
         payment_id: "p-1".to_owned(),
         source: "bank-a".to_owned(),
-        payment_type: "transfer".to_owned(),
+        payment_type: PaymentType::Transfer,
         debit_account: "acc-1".to_owned(),
         credit_account: "acc-2".to_owned(),
         amount_minor: 4_000,
@@ -23,6 +23,10 @@ pub(crate) fn payment_body() -> PaymentBody {
         description: None,
         metadata: Default::default(),
         body_hash: "00".repeat(16),
+        reference: None,
+        expires_at: None,
+        remainder: Remainder::Release,
+        reason: None,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod validate_payment;
 
 mod envelope;
 mod fields;
+mod fingerprint;
 #[cfg(test)]
 mod fixture;
 mod strict_json;

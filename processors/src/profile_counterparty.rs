@@ -12,6 +12,7 @@
 //!   from when it arrives, whatever its event time, and every label counts: who labels a payment twice counts it twice.
 //! - `amount_minor_24h` adds minor units of whatever currency the counterparty is paid in.
 //! - A payment that a later stage declines was still made to the counterparty, and stays counted here.
+//! - Only payments that a payer asks for are counted: transfers, withdrawals, authorisations and their increments.
 //! - Codes: none.
 //!
 //! Example: the third payment of an hour to a shop with 2 labels, 1 of them fraud, passes on `payments_1h = 2` and
@@ -93,8 +94,10 @@ fn screen(Payment { payment, .. }: Payment, context: &mut Context<'_>) -> Result
     let key = payment.counterparty().as_bytes();
     let mut state = PROFILES.get(context.state, key)?.unwrap_or_default();
     let counterparty = state.profile_at(payment.created_at);
-    state.count(payment.created_at, payment.amount_minor);
-    PROFILES.put(context.state, key, &state)?;
+    if payment.payment_type.is_screened() {
+        state.count(payment.created_at, payment.amount_minor);
+        PROFILES.put(context.state, key, &state)?;
+    }
     Ok(Flow::Continue(Box::new(ScreenedPayment { meta: Meta::default(), payment, counterparty })))
 }
 

@@ -11,6 +11,8 @@
 //! - Amounts add up in minor units: an account has one currency, and so have its figures. The ledger refuses a payment
 //!   in another currency, which takes it out of the profile again.
 //! - A reject or a resend found further down the chain leaves the profile byte for byte as it was.
+//! - Only payments that the payer asks for are counted: transfers, withdrawals, authorisations and their increments.
+//!   All others pass on an empty profile.
 //! - Codes: none.
 //!
 //! Example: the third payment of an hour passes on `payments_1h = 3`.
@@ -76,6 +78,10 @@ impl Processor for ProfilePayer {
     fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
         let ScreenedPayment { payment, counterparty, .. } =
             event.downcast().map_err(|event| Reject::unexpected(&event))?;
+        if !payment.payment_type.is_screened() {
+            let payer = PayerProfile::default();
+            return Ok(Flow::Continue(Box::new(ProfiledPayment { payment, counterparty, payer })));
+        }
         let key = payment.debit_account.as_bytes();
         let mut state = PROFILES.get(context.state, key)?.unwrap_or_default();
         let payer = state.count(&payment);

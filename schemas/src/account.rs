@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, memory_event, topic_event};
+use crate::status::StatusPhase;
 use crate::text::text_or_null;
 
 /// What the sender wrote, not yet believed.
@@ -14,7 +15,7 @@ pub struct AccountRequest {
     pub id: Option<String>,
     #[serde(deserialize_with = "text_or_null")]
     pub source: Option<String>,
-    /// `open`, `freeze`, `thaw`, `close`.
+    /// `open`, `freeze`, `thaw`, `change_limit`, `close`.
     #[serde(rename = "type", deserialize_with = "text_or_null")]
     pub request_type: Option<String>,
     #[serde(deserialize_with = "text_or_null")]
@@ -31,6 +32,12 @@ pub struct AccountRequest {
     pub limit: Option<String>,
     #[serde(deserialize_with = "text_or_null")]
     pub created_at: Option<String>,
+    /// The account that a new one is added up in.
+    #[serde(deserialize_with = "text_or_null")]
+    pub parent: Option<String>,
+    /// On `close`, what becomes of open holds: `refuse` (when absent) or `release`.
+    #[serde(deserialize_with = "text_or_null")]
+    pub holds: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +50,23 @@ pub enum AccountKind {
     Suspense,
     Receivable,
     External,
+    Asset,
+    Liability,
+    Income,
+    Expense,
+}
+
+impl AccountKind {
+    /// Whether money of the outside world stands there: where deposits come from and withdrawals go to.
+    pub fn is_settlement(self) -> bool {
+        matches!(self, Self::External | Self::Asset)
+    }
+
+    /// Whether debits ask for funds. What is owned and what was spent is less than zero by nature in books where money
+    /// owed to customers is more than zero.
+    pub fn is_funds_checked(self) -> bool {
+        !matches!(self, Self::Asset | Self::Expense)
+    }
 }
 
 /// A validated account request. In memory only, between `decode_account` and `post_ledger`.
@@ -57,10 +81,20 @@ pub struct AccountCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountAction {
-    Open { customer: Option<String>, currency: String, kind: AccountKind, limit_minor: i64 },
+    Open { customer: Option<String>, parent: Option<String>, currency: String, kind: AccountKind, limit_minor: i64 },
     Freeze(Sides),
     Thaw(Sides),
-    Close,
+    ChangeLimit { limit_minor: i64, currency: String },
+    Close(OpenHolds),
+}
+
+/// What becomes of open holds when their account is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenHolds {
+    /// The account stays open.
+    Refuse,
+    /// They are given up.
+    Release,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +118,9 @@ pub struct AccountStatus {
     pub code: String,
     pub reason: Option<String>,
     pub event_time: EventTime,
+    /// `outcome`, the one answer to the request, or `repeat`, the answer to a resend.
+    #[serde(default = "StatusPhase::outcome")]
+    pub phase: StatusPhase,
 }
 
 topic_event! {

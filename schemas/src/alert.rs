@@ -10,7 +10,7 @@ pub struct Alert {
     pub meta: Meta,
     /// Account or counterparty.
     pub subject: String,
-    /// Stable code: `fraud_declined`, `money_in_suspense`.
+    /// Stable code: `fraud_declined`, `money_in_suspense`, `account_overdrawn`.
     pub code: String,
     /// `info`, `warning`, `critical`.
     pub severity: String,

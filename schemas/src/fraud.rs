@@ -45,7 +45,7 @@ pub struct FeeSchedule {
     pub currency: String,
     /// Empty: every channel.
     pub channel: String,
-    /// Graduated: each tier prices its own slice of the amount. One tier without an end is a plain percentage.
+    /// By `model`. One tier without an end is a plain percentage.
     pub tiers: Vec<FeeTier>,
     pub flat_minor: i64,
     pub min_minor: i64,
@@ -53,6 +53,13 @@ pub struct FeeSchedule {
     pub max_minor: Option<i64>,
     /// A [`tidemill_core::Rounding`] in snake_case.
     pub rounding: String,
+    /// `graduated` (also when absent): each tier prices its own slice of the amount. `volume`: the tier in which the
+    /// amount ends prices all of it.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Types of payment; empty: every type that costs a fee, but for those another schedule names.
+    #[serde(default)]
+    pub payment_types: Vec<String>,
 }
 
 /// The slice of the amount from the end of the tier before to `up_to_minor` (exclusive; absent: without end).
@@ -61,6 +68,9 @@ pub struct FeeTier {
     pub up_to_minor: Option<i64>,
     /// Decimal text: `"0.01"` is one per cent.
     pub rate: String,
+    /// Added once where the tier is used: in `graduated` for every tier that the amount reaches into.
+    #[serde(default)]
+    pub flat_minor: Option<i64>,
 }
 
 topic_event! {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, topic_event};
+use crate::payment_type::{PaymentType, as_text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -16,6 +17,10 @@ pub enum EntryKind {
     Fee,
     /// Money comes back because the other side refused it.
     Return,
+    /// Money is set aside for the contra account; it stays on the account.
+    Hold,
+    /// Money is no longer set aside for the contra account.
+    Release,
 }
 
 /// `ledger.entries.v1`, keyed by account. One balanced journal line: `account_id` changes by `amount_minor`,
@@ -34,12 +39,23 @@ pub struct LedgerEntry {
     pub currency: String,
     pub balance_after_minor: i64,
     /// An internal account of the same partition: `in_transit.<p>.<CCY>`, `fees.<p>.<CCY>`, `suspense.<p>.<CCY>`.
+    /// On `hold` and `release`, which move nothing, the account that the money is set aside for.
     pub contra_account_id: String,
     /// 1 for the payer's side, 2 for the payee's, 3 for a return.
     pub leg_no: i32,
     /// `name@version` of the schedule that set the price, on a fee.
     pub fee_schedule: Option<String>,
     pub event_time: EventTime,
+    #[serde(rename = "type", default, with = "as_text")]
+    pub payment_type: PaymentType,
+    /// Id of the payment that this one is about.
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// Signed change of what is set aside.
+    #[serde(default)]
+    pub hold_minor: i64,
+    #[serde(default)]
+    pub pending_after_minor: i64,
 }
 
 /// `ledger.balances.v1`, keyed by account, compacted: the balance after the transaction that wrote it.
@@ -62,6 +78,12 @@ pub struct AccountBalance {
     pub credits_frozen: bool,
     pub closed: bool,
     pub event_time: EventTime,
+    /// The account that this one is added up in.
+    #[serde(default)]
+    pub parent: Option<String>,
+    /// Sum of open holds of others in favour of this account. Not part of what is available.
+    #[serde(default)]
+    pub pending_in_minor: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +93,8 @@ pub enum InstructionKind {
     Credit,
     /// A credit that was refused, on its way back to the payer.
     Return,
+    /// No money: how much of it is held for the payee, `amount_minor` in all.
+    Announce,
 }
 
 /// `ledger.instructions.v1`, keyed by the account to be credited.
@@ -92,6 +116,11 @@ pub struct Instruction {
     pub leg_no: i32,
     pub event_time: EventTime,
     pub customer: Option<String>,
+    #[serde(rename = "type", default, with = "as_text")]
+    pub payment_type: PaymentType,
+    /// Id of the payment that this one is about.
+    #[serde(default)]
+    pub reference: Option<String>,
 }
 
 topic_event! {

@@ -11,6 +11,7 @@ pub mod fraud;
 pub mod ledger;
 pub mod notification;
 pub mod payment;
+pub mod payment_type;
 pub mod status;
 mod text;
 mod writer_schema;
@@ -24,6 +25,7 @@ pub use ledger::{AccountBalance, EntryKind, Instruction, InstructionKind, Ledger
 pub use notification::{CustomerPreferences, Notification};
 pub use payment::{
     CounterpartyProfile, Merchant, PayerProfile, Payment, PaymentBody, PaymentRequest, PricedPayment, ProfiledPayment,
-    ScoredPayment, ScreenedPayment,
+    Remainder, ScoredPayment, ScreenedPayment,
 };
+pub use payment_type::PaymentType;
 pub use status::{PaymentStatus, StatusCode, StatusPhase};

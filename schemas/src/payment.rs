@@ -7,6 +7,7 @@ use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, memory_event, topic_event};
 use crate::decision::Decision;
+use crate::payment_type::{PaymentType, as_text};
 use crate::text::text_or_null;
 
 /// What the sender wrote, field by field and not yet believed. A field that was not there is `None`.
@@ -40,6 +41,18 @@ pub struct PaymentRequest {
     #[serde(deserialize_with = "text_or_null")]
     pub description: Option<String>,
     pub metadata: BTreeMap<String, String>,
+    /// Id of the payment that this one is about.
+    #[serde(deserialize_with = "text_or_null")]
+    pub reference: Option<String>,
+    /// When a hold ends, RFC 3339.
+    #[serde(deserialize_with = "text_or_null")]
+    pub expires_at: Option<String>,
+    /// On a capture: `release` or `keep`.
+    #[serde(deserialize_with = "text_or_null")]
+    pub remainder: Option<String>,
+    /// Why the rules are set aside, where they are.
+    #[serde(deserialize_with = "text_or_null")]
+    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,10 +70,11 @@ pub struct Merchant {
 pub struct PaymentBody {
     pub payment_id: String,
     pub source: String,
-    #[serde(rename = "type")]
-    pub payment_type: String,
+    #[serde(rename = "type", with = "as_text")]
+    pub payment_type: PaymentType,
     pub debit_account: String,
     pub credit_account: String,
+    /// More than zero, except on a void, which may leave the amount out.
     pub amount_minor: i64,
     pub currency: String,
     pub created_at: EventTime,
@@ -71,6 +85,51 @@ pub struct PaymentBody {
     pub metadata: BTreeMap<String, String>,
     /// First 16 bytes of SHA-256 over the length-prefixed fields, as hexadecimal text: same body, same hash.
     pub body_hash: String,
+    /// Id of the payment that this one is about.
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// When a hold ends.
+    #[serde(default)]
+    pub expires_at: Option<EventTime>,
+    /// Whether a capture leaves the rest of its hold standing. Releasing it is the rule, so that is how absence reads.
+    #[serde(default, with = "remainder")]
+    pub remainder: Remainder,
+    /// Why the rules are set aside, where they are.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What a capture does with the part of the hold that it does not take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Remainder {
+    /// The capture is final.
+    #[default]
+    Release,
+    /// More captures may follow.
+    Keep,
+}
+
+/// `keep`, or null for the rule.
+mod remainder {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Remainder;
+
+    pub(super) fn serialize<S: Serializer>(remainder: &Remainder, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = match remainder {
+            Remainder::Release => None,
+            Remainder::Keep => Some("keep"),
+        };
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Remainder, D::Error> {
+        match Option::<String>::deserialize(deserializer)?.as_deref() {
+            None => Ok(Remainder::Release),
+            Some("keep") => Ok(Remainder::Keep),
+            Some(_) => Err(serde::de::Error::custom("remainder is neither null nor keep")),
+        }
+    }
 }
 
 impl PaymentBody {
@@ -93,6 +152,19 @@ pub fn identity(source: &str, debit_account: &str, payment_id: &str) -> Vec<u8> 
         key.extend_from_slice(part.as_bytes());
     }
     key
+}
+
+/// Source, debit account and payment id of an [`identity`]; `None` for bytes that are none.
+pub fn identity_parts(identity: &[u8]) -> Option<[&str; 3]> {
+    let mut rest = identity;
+    let mut parts = [""; 3];
+    for part in &mut parts {
+        let (length, bytes) = rest.split_first_chunk::<2>()?;
+        let (text, after) = bytes.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        *part = std::str::from_utf8(text).ok()?;
+        rest = after;
+    }
+    rest.is_empty().then_some(parts)
 }
 
 /// `payments.validated.v1`, keyed by counterparty.
@@ -150,16 +222,16 @@ pub struct ProfiledPayment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScoredPayment {
     pub payment: PaymentBody,
-    pub decision: Decision,
+    /// Absent for types that are not scored.
+    pub decision: Option<Decision>,
 }
 
 /// In memory only, between `charge_fee` and `post_ledger`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PricedPayment {
     pub payment: PaymentBody,
-    pub decision: Decision,
     pub fee_minor: i64,
-    /// Name and version of the schedule that priced it.
+    /// Name and version of the schedule that priced it; empty where nothing is charged.
     pub fee_schedule: String,
 }
 

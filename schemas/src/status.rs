@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, topic_event};
+use crate::payment_type::{PaymentType, as_text_or_null};
 
 /// ISO 20022 payment status words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,10 +13,12 @@ pub enum StatusCode {
     ACSC,
     /// Rejected, or returned by the credit side.
     RJCT,
-    /// Pending.
+    /// Pending: money is held.
     PDNG,
     /// Received before; the first outcome stands.
     RCVD,
+    /// What was pending has ended, and no money has moved.
+    CANC,
 }
 
 /// Which of a payment's status records this is.
@@ -26,8 +29,14 @@ pub enum StatusPhase {
     Outcome,
     /// The request was a resend (or a conflicting reuse of an id); the payment's outcome is unchanged.
     Repeat,
-    /// Something happened to the payment after its outcome: a return.
+    /// Something happened to the payment after its outcome: a return, or the end of a hold.
     Update,
+}
+
+impl StatusPhase {
+    pub(crate) fn outcome() -> Self {
+        Self::Outcome
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +60,12 @@ pub struct PaymentStatus {
     pub channel: String,
     /// `created_at` of the payment where it was readable, the record's timestamp otherwise.
     pub event_time: EventTime,
+    /// Absent when the request named none that is known.
+    #[serde(rename = "type", default, with = "as_text_or_null")]
+    pub payment_type: Option<PaymentType>,
+    /// Id of the payment that this one is about.
+    #[serde(default)]
+    pub reference: Option<String>,
 }
 
 topic_event! {

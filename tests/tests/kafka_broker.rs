@@ -19,9 +19,12 @@ const TICK: Duration = Duration::from_millis(50);
 /// The shortest that Kafka allows by default.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
+fn bootstrap() -> String {
+    std::env::var("TIDEMILL_BOOTSTRAP").expect("TIDEMILL_BOOTSTRAP is set by `dev/stack up`")
+}
+
 fn broker() -> Arc<KafkaBroker> {
-    let bootstrap = std::env::var("TIDEMILL_BOOTSTRAP").expect("TIDEMILL_BOOTSTRAP is set by `dev/stack up`");
-    KafkaBroker::connect(&bootstrap, &BTreeMap::new()).expect("no property can be wrong")
+    KafkaBroker::connect(&bootstrap(), &BTreeMap::new()).expect("no property can be wrong")
 }
 
 /// A name that no other test and no earlier run uses.
@@ -90,15 +93,25 @@ fn count_to_end(reader: &mut dyn Reader, partition: &TopicPartition) -> usize {
     count
 }
 
-#[test]
-fn conforms() {
+fn check(connect: fn() -> Arc<KafkaBroker>) {
     let prefix = unique("conformance");
     run(&|| BrokerUnderTest {
-        broker: broker(),
+        broker: connect(),
         prefix: prefix.clone(),
         session_timeout: SESSION_TIMEOUT,
         deadline: DEADLINE,
     });
+}
+
+#[test]
+fn conforms() {
+    check(broker);
+}
+
+/// What a cluster gets that asks for more than plain text.
+#[test]
+fn conforms_through_librdkafka() {
+    check(|| KafkaBroker::connect_through_librdkafka(&bootstrap()).expect("no property can be wrong"));
 }
 
 /// Both topics have a partition 0, and librdkafka's end of partition has to be told apart by topic.

@@ -6,7 +6,7 @@ use tidemill_core::sink::{SinkBody, SinkPosition};
 use tidemill_core::{AnyEvent, EventKind, EventTime, Meta, SinkBatch, SinkRecord, SinkSpec};
 use tidemill_schemas::{
     AccountBalance, AccountKind, AccountStatus, Alert, CounterpartyProfile, Decision, EntryKind, LedgerEntry,
-    Notification, PayerProfile, PaymentStatus, RuleHit, StatusCode, StatusPhase, Verdict,
+    Notification, PayerProfile, PaymentStatus, PaymentType, RuleHit, StatusCode, StatusPhase, Verdict,
 };
 
 const TOPIC_BALANCES: &str = "account_balance.v1";
@@ -83,6 +83,8 @@ pub fn balance(account: &str, offset: u64) -> AccountBalance {
         credits_frozen: offset.is_multiple_of(3),
         closed: false,
         event_time: time(offset),
+        parent: offset.is_multiple_of(2).then(|| "household".to_owned()),
+        pending_in_minor: 7,
     }
 }
 
@@ -111,6 +113,8 @@ pub fn payment_status(account: &str, offset: u64) -> PaymentStatus {
         customer: Some("Zoë".to_owned()),
         channel: "web".to_owned(),
         event_time: time(offset),
+        payment_type: (code != "amount_malformed").then_some(PaymentType::Refund),
+        reference: Some("p-0".to_owned()),
     }
 }
 
@@ -129,6 +133,10 @@ fn ledger_entry(account: &str, offset: u64) -> LedgerEntry {
         leg_no: 1,
         fee_schedule: (!offset.is_multiple_of(2)).then(|| "standard@1".to_owned()),
         event_time: time(offset),
+        payment_type: PaymentType::Capture,
+        reference: None,
+        hold_minor: -5,
+        pending_after_minor: signed(offset),
     }
 }
 
@@ -143,6 +151,7 @@ fn account_status(account: &str, offset: u64) -> AccountStatus {
         code: "ok".to_owned(),
         reason: None,
         event_time: time(offset),
+        phase: StatusPhase::Outcome,
     }
 }
 

@@ -11,12 +11,20 @@ struct Step {
     sqlite: &'static str,
 }
 
-const STEPS: &[Step] = &[Step {
-    version: 1,
-    name: "read_models",
-    postgres: include_str!("migrations/postgres/0001_read_models.sql"),
-    sqlite: include_str!("migrations/sqlite/0001_read_models.sql"),
-}];
+const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        name: "read_models",
+        postgres: include_str!("migrations/postgres/0001_read_models.sql"),
+        sqlite: include_str!("migrations/sqlite/0001_read_models.sql"),
+    },
+    Step {
+        version: 2,
+        name: "holds",
+        postgres: include_str!("migrations/postgres/0002_holds.sql"),
+        sqlite: include_str!("migrations/sqlite/0002_holds.sql"),
+    },
+];
 
 /// Where the database notes what has been applied. Its own name, because the database may hold other applications.
 pub(crate) const TABLE: &str = "read_model_migrations";

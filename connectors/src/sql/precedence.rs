@@ -7,7 +7,7 @@
 //!
 //! | precedence | answer |
 //! |---|---|
-//! | 2 | the payment was carried out (`ACSC`, `PDNG`), or something happened to it afterwards (phase `update`) |
+//! | 2 | the payment was carried out (`ACSC`, `PDNG`, `CANC`), or something happened to it afterwards (phase `update`) |
 //! | 1 | the ledger refused it, finally |
 //! | 0 | validation refused the request; see [`VALIDATION_CODES`] |
 //!
@@ -27,7 +27,9 @@ pub const VALIDATION_CODES: &[&str] = &[
     "field_empty",
     "field_malformed",
     "field_missing",
+    "field_not_applicable",
     "field_too_long",
+    "remainder_unknown",
     "time_malformed",
     "time_out_of_range",
     "type_unknown",
@@ -40,7 +42,9 @@ pub(crate) fn of(status: &PaymentStatus) -> Option<i64> {
     }
     match (status.phase, status.status) {
         (StatusPhase::Repeat, _) => None,
-        (StatusPhase::Update, _) | (_, StatusCode::ACSC | StatusCode::PDNG | StatusCode::RCVD) => Some(2),
+        (StatusPhase::Update, _) | (_, StatusCode::ACSC | StatusCode::PDNG | StatusCode::RCVD | StatusCode::CANC) => {
+            Some(2)
+        }
         (StatusPhase::Outcome, StatusCode::RJCT) => Some(i64::from(!VALIDATION_CODES.contains(&status.code.as_str()))),
     }
 }

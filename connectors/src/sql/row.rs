@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tidemill_schemas::{
     AccountBalance, AccountKind, AccountStatus, Alert, Decision, EntryKind, LedgerEntry, Notification, PaymentStatus,
-    StatusCode, StatusPhase, Verdict,
+    PaymentType, StatusCode, StatusPhase, Verdict,
 };
 
 use super::rows::{Origin, Row};
@@ -26,6 +26,8 @@ pub(super) fn payment<'a>(origin: Origin<'a>, status: &'a PaymentStatus, precede
         (&status.customer).into(),
         (&status.channel).into(),
         status.event_time.into(),
+        status.payment_type.map(PaymentType::name).into(),
+        (&status.reference).into(),
         (&status.meta.record_id).into(),
         origin.topic.into(),
         origin.partition.into(),
@@ -34,11 +36,6 @@ pub(super) fn payment<'a>(origin: Origin<'a>, status: &'a PaymentStatus, precede
 }
 
 pub(super) fn payment_status<'a>(origin: Origin<'a>, status: &'a PaymentStatus) -> Row<'a> {
-    let phase = match status.phase {
-        StatusPhase::Outcome => "outcome",
-        StatusPhase::Repeat => "repeat",
-        StatusPhase::Update => "update",
-    };
     vec![
         origin.topic.into(),
         origin.partition.into(),
@@ -47,14 +44,24 @@ pub(super) fn payment_status<'a>(origin: Origin<'a>, status: &'a PaymentStatus) 
         (&status.debit_account).into(),
         (&status.payment_id).into(),
         status_word(status.status).into(),
-        phase.into(),
+        phase_word(status.phase).into(),
         (&status.code).into(),
         (&status.reason).into(),
         status.amount_minor.into(),
         (&status.currency).into(),
         status.event_time.into(),
+        status.payment_type.map(PaymentType::name).into(),
+        (&status.reference).into(),
         (&status.meta.record_id).into(),
     ]
+}
+
+fn phase_word(phase: StatusPhase) -> &'static str {
+    match phase {
+        StatusPhase::Outcome => "outcome",
+        StatusPhase::Repeat => "repeat",
+        StatusPhase::Update => "update",
+    }
 }
 
 fn status_word(status: StatusCode) -> &'static str {
@@ -63,6 +70,7 @@ fn status_word(status: StatusCode) -> &'static str {
         StatusCode::RJCT => "RJCT",
         StatusCode::PDNG => "PDNG",
         StatusCode::RCVD => "RCVD",
+        StatusCode::CANC => "CANC",
     }
 }
 
@@ -72,6 +80,8 @@ pub(super) fn ledger_entry<'a>(origin: Origin<'a>, entry: &'a LedgerEntry) -> Ro
         EntryKind::Credit => "credit",
         EntryKind::Fee => "fee",
         EntryKind::Return => "return",
+        EntryKind::Hold => "hold",
+        EntryKind::Release => "release",
     };
     vec![
         (&entry.account_id).into(),
@@ -86,6 +96,10 @@ pub(super) fn ledger_entry<'a>(origin: Origin<'a>, entry: &'a LedgerEntry) -> Ro
         i64::from(entry.leg_no).into(),
         (&entry.fee_schedule).into(),
         entry.event_time.into(),
+        entry.payment_type.name().into(),
+        (&entry.reference).into(),
+        entry.hold_minor.into(),
+        entry.pending_after_minor.into(),
         (&entry.meta.record_id).into(),
         origin.topic.into(),
         origin.partition.into(),
@@ -102,6 +116,10 @@ pub(super) fn account_balance<'a>(origin: Origin<'a>, balance: &'a AccountBalanc
         AccountKind::Suspense => "suspense",
         AccountKind::Receivable => "receivable",
         AccountKind::External => "external",
+        AccountKind::Asset => "asset",
+        AccountKind::Liability => "liability",
+        AccountKind::Income => "income",
+        AccountKind::Expense => "expense",
     };
     vec![
         (&balance.account_id).into(),
@@ -117,6 +135,8 @@ pub(super) fn account_balance<'a>(origin: Origin<'a>, balance: &'a AccountBalanc
         balance.credits_frozen.into(),
         balance.closed.into(),
         balance.event_time.into(),
+        (&balance.parent).into(),
+        balance.pending_in_minor.into(),
         (&balance.meta.record_id).into(),
         origin.topic.into(),
         origin.partition.into(),
@@ -137,6 +157,7 @@ pub(super) fn account_request<'a>(origin: Origin<'a>, status: &'a AccountStatus)
         (&status.code).into(),
         (&status.reason).into(),
         status.event_time.into(),
+        phase_word(status.phase).into(),
         (&status.meta.record_id).into(),
     ]
 }

@@ -7,7 +7,8 @@ use tidemill_connectors::conformance::{Lab, balance, next, payment_status, sampl
 use tidemill_core::sink::SinkBody;
 use tidemill_core::{AnyEvent, EventKind, Sink, SinkBatch, SinkError, SinkRecord};
 use tidemill_schemas::{
-    AccountBalance, AccountKind, Alert, Decision, EntryKind, LedgerEntry, PaymentStatus, StatusCode, StatusPhase,
+    AccountBalance, AccountKind, Alert, Decision, EntryKind, LedgerEntry, PaymentStatus, PaymentType, StatusCode,
+    StatusPhase,
 };
 
 pub(crate) trait SqlLab: Lab {
@@ -174,6 +175,10 @@ fn views_prove_that_money_balances(lab: &mut dyn SqlLab) {
         leg_no: 1,
         fee_schedule: None,
         event_time: balance("acc", 0).event_time,
+        payment_type: PaymentType::Transfer,
+        reference: None,
+        hold_minor: 0,
+        pending_after_minor: 0,
     };
     let events: [(EventKind, AnyEvent); 3] = [
         (AccountBalance::KIND, Box::new(account("acc-1", AccountKind::Customer, -250))),

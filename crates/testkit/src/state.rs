@@ -30,6 +30,12 @@ impl MemoryState {
         store.get(self, key).expect("the state of a test can be read")
     }
 
+    /// Everything that `store` holds, in key order.
+    pub fn values<V: StateValue>(&self, store: Store<V>) -> Vec<(Vec<u8>, V)> {
+        let values = self.stores.get(store.name()).into_iter().flatten();
+        values.map(|(key, bytes)| (key.clone(), store.decode(bytes).expect("a value of the store"))).collect()
+    }
+
     /// Keys and bytes of every store, for comparisons.
     pub fn dump(&self) -> BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>> {
         self.stores.clone()

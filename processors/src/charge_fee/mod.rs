@@ -3,14 +3,18 @@
 //! - Input: `scored_payment`, keyed by debit account. Passes on `priced_payment`. No store.
 //! - Reference table: `fee_schedules` (topic kind `fee_schedule`), laid over the `schedules` of the settings. An entry
 //!   of the topic with the same name and version takes the place of the one in the settings.
-//! - In force for a payment is, among the schedules for its currency and channel whose `effective_from` is not after
-//!   its `created_at`: first the most specific (currency and channel, then currency, then channel, then neither), of
-//!   those the one with the latest `effective_from`, of those the one with the greatest name and version.
-//! - A tier prices the slice `[end of the tier before, up_to_minor)` of the amount, whose minor units are counted
-//!   from 0: with `up_to_minor = 10_000` the first 100.00 EUR are priced by the tier and nothing above.
-//! - Fee = flat + Σ slice × rate, exact, rounded once by the schedule's rounding mode, then raised to `min_minor` and
-//!   lowered to `max_minor`. The flat part is inside minimum and maximum.
-//! - The fee comes on top of the amount and is paid by the debit account.
+//! - In force for a payment is, among the schedules for its type, currency and channel whose `effective_from` is not
+//!   after its `created_at`: first the most specific (one that names the type before one that does not, then the
+//!   currency, then the channel), of those the one with the latest `effective_from`, of those the one with the greatest
+//!   name and version.
+//! - A tier is the slice `[end of the tier before, up_to_minor)` of the amount, whose minor units are counted from 0:
+//!   with `up_to_minor = 10_000` the first 100.00 EUR are in the tier and nothing above.
+//! - Model `graduated`: fee = flat + Σ over the tiers the amount reaches into of (tier's flat + slice × rate). Model
+//!   `volume`: fee = flat + flat of the tier in which the amount ends + whole amount × its rate.
+//! - Exact, rounded once by the schedule's rounding mode, then raised to `min_minor` and lowered to `max_minor`. The flat
+//!   parts are inside minimum and maximum.
+//! - The fee comes on top of the amount and is paid by the debit account. Transfers, withdrawals, captures and forced
+//!   posts cost one; a hold costs nothing until money is taken, and what gives money back is free.
 //! - Codes, in order of precedence: `fee_schedule_missing`. It is the operator's fault, never the payment's, so it is
 //!   not remembered: once the schedule is there, the record can be replayed.
 //!
@@ -89,18 +93,21 @@ fn build_table(settings: &Settings) -> Result<Box<dyn tidemill_core::ReferenceTa
 impl Processor for ChargeFee {
     fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
         let scored = event.downcast::<ScoredPayment>().map_err(|event| Reject::unexpected(&event))?;
+        if !scored.payment.payment_type.is_priced() {
+            let (payment, fee_schedule) = (scored.payment, String::new());
+            return Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor: 0, fee_schedule })));
+        }
         let Some(table) = context.references.table::<FeeTable>(FEE_SCHEDULES) else {
             return Err(Reject::new(&BUG).because("the reference table fee_schedules was not built"));
         };
         let payment = &scored.payment;
-        let Some(schedule) = table.in_force(&payment.currency, &payment.channel, payment.created_at) else {
+        let Some(schedule) = table.in_force(payment) else {
             return Err(Reject::new(&FEE_SCHEDULE_MISSING).about(Box::new(scored)));
         };
         let Some(fee_minor) = schedule.fee_minor(payment.amount_minor) else {
             return Err(Reject::new(&BUG).because("the fee does not fit 64 bits").about(Box::new(scored)));
         };
         let fee_schedule = schedule.label.clone();
-        let ScoredPayment { payment, decision } = scored;
-        Ok(Flow::Continue(Box::new(PricedPayment { payment, decision, fee_minor, fee_schedule })))
+        Ok(Flow::Continue(Box::new(PricedPayment { payment: scored.payment, fee_minor, fee_schedule })))
     }
 }

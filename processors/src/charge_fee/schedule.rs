@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use tidemill_core::{Currency, EventTime, Rounding};
-use tidemill_schemas::{FeeSchedule, FeeTier};
+use tidemill_schemas::{FeeSchedule, FeeTier, PaymentBody, PaymentType};
 
 /// Decimal places of a rate. With amounts of 64 bits and rates up to 1, sums then stay far within `i128`.
 const RATE_PLACES_MAX: u32 = 12;
@@ -19,6 +19,9 @@ pub(super) struct Schedule {
     pub(super) currency: String,
     /// Empty: every channel.
     pub(super) channel: String,
+    /// Empty: every type.
+    payment_types: Vec<PaymentType>,
+    model: Model,
     tiers: Vec<Tier>,
     flat_minor: i64,
     min_minor: i64,
@@ -32,6 +35,16 @@ struct Tier {
     end_minor: i64,
     /// Over [`DENOMINATOR`].
     rate: i128,
+    flat_minor: i64,
+}
+
+/// What the tiers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Model {
+    /// Each prices its own slice.
+    Graduated,
+    /// The one in which the amount ends prices all of it.
+    Volume,
 }
 
 /// A field of a schedule that cannot be used.
@@ -72,6 +85,8 @@ impl Schedule {
             effective_from: schedule.effective_from,
             currency: schedule.currency.clone(),
             channel: schedule.channel.clone(),
+            payment_types: compile_types(&schedule.payment_types)?,
+            model: parse_model(schedule.model.as_deref())?,
             tiers: compile_tiers(&schedule.tiers)?,
             flat_minor: schedule.flat_minor,
             min_minor: schedule.min_minor,
@@ -88,8 +103,16 @@ impl Schedule {
             if amount_minor <= start_minor {
                 break;
             }
-            let slice_minor = amount_minor.min(tier.end_minor) - start_minor;
-            numerator = numerator.checked_add(i128::from(slice_minor).checked_mul(tier.rate)?)?;
+            let ends_here = amount_minor <= tier.end_minor;
+            let priced_minor = match self.model {
+                Model::Graduated => Some(amount_minor.min(tier.end_minor) - start_minor),
+                Model::Volume => Some(amount_minor).filter(|_| ends_here),
+            };
+            if let Some(priced_minor) = priced_minor {
+                let flat = i128::from(tier.flat_minor).checked_mul(DENOMINATOR)?;
+                let share = i128::from(priced_minor).checked_mul(tier.rate)?;
+                numerator = numerator.checked_add(flat)?.checked_add(share)?;
+            }
             start_minor = tier.end_minor;
         }
         let fee = i64::try_from(self.rounding.divide(numerator, DENOMINATOR)?).ok()?;
@@ -97,13 +120,36 @@ impl Schedule {
     }
 
     /// How narrowly the schedule is aimed, if it covers the payment at all: greater is more specific.
-    pub(super) fn specificity(&self, currency: &str, channel: &str) -> Option<u8> {
+    pub(super) fn specificity(&self, payment: &PaymentBody) -> Option<u8> {
         let of = |own: &str, asked: &str, weight: u8| match own {
             "" => Some(0),
             own if own == asked => Some(weight),
             _ => None,
         };
-        Some(of(&self.currency, currency, 2)? + of(&self.channel, channel, 1)?)
+        let of_type = match self.payment_types.as_slice() {
+            [] => 0,
+            types if types.contains(&payment.payment_type) => 4,
+            _ => return None,
+        };
+        Some(of_type + of(&self.currency, &payment.currency, 2)? + of(&self.channel, &payment.channel, 1)?)
+    }
+}
+
+fn compile_types(names: &[String]) -> Result<Vec<PaymentType>, ScheduleError> {
+    let priced = |(index, name): (usize, &String)| {
+        let payment_type = PaymentType::parse(name).filter(|payment_type| payment_type.is_priced());
+        payment_type.ok_or_else(|| ScheduleError::new(format!("payment_types[{index}]"), PRICED_TYPES))
+    };
+    names.iter().enumerate().map(priced).collect()
+}
+
+const PRICED_TYPES: &str = "must be transfer, withdrawal, capture or force_post; no other type costs a fee";
+
+fn parse_model(name: Option<&str>) -> Result<Model, ScheduleError> {
+    match name {
+        None | Some("graduated") => Ok(Model::Graduated),
+        Some("volume") => Ok(Model::Volume),
+        Some(_) => Err(ScheduleError::new("model", "must be graduated or volume")),
     }
 }
 
@@ -119,7 +165,11 @@ fn compile_tiers(tiers: &[FeeTier]) -> Result<Vec<Tier>, ScheduleError> {
         };
         let rate =
             parse_rate(&tier.rate).map_err(|message| ScheduleError::new(format!("tiers[{index}].rate"), message))?;
-        compiled.push(Tier { end_minor, rate });
+        let flat_minor = tier.flat_minor.unwrap_or_default();
+        if flat_minor < 0 {
+            return Err(ScheduleError::new(format!("tiers[{index}].flat_minor"), "must not be negative"));
+        }
+        compiled.push(Tier { end_minor, rate, flat_minor });
         start_minor = end_minor;
     }
     Ok(compiled)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tidemill_core::settings::SettingsError;
 use tidemill_core::{AnyEvent, Event, EventTime, Meta, ReferenceTable, Settings};
-use tidemill_schemas::{FeeSchedule, FeeTier};
+use tidemill_schemas::{FeeSchedule, FeeTier, PaymentBody};
 
 use super::schedule::Schedule;
 
@@ -42,6 +42,11 @@ struct ScheduleConfig {
     min_minor: i64,
     max_minor: Option<i64>,
     rounding: String,
+    /// `graduated` when absent.
+    model: Option<String>,
+    /// Every type that costs a fee when absent.
+    #[serde(default)]
+    payment_types: Vec<String>,
 }
 
 impl FeeTable {
@@ -71,9 +76,9 @@ impl FeeTable {
     }
 
     /// See the module's contract for the order of precedence.
-    pub(super) fn in_force(&self, currency: &str, channel: &str, at: EventTime) -> Option<&Schedule> {
-        let begun = self.0.values().filter(|schedule| schedule.effective_from <= at);
-        let covering = begun.filter_map(|schedule| Some((schedule.specificity(currency, channel)?, schedule)));
+    pub(super) fn in_force(&self, payment: &PaymentBody) -> Option<&Schedule> {
+        let begun = self.0.values().filter(|schedule| schedule.effective_from <= payment.created_at);
+        let covering = begun.filter_map(|schedule| Some((schedule.specificity(payment)?, schedule)));
         // The last of equals wins, which is the one with the greatest key.
         covering.max_by_key(|(specificity, schedule)| (*specificity, schedule.effective_from)).map(|(_, found)| found)
     }
@@ -93,6 +98,8 @@ impl ScheduleConfig {
             min_minor: self.min_minor,
             max_minor: self.max_minor,
             rounding: self.rounding,
+            model: self.model,
+            payment_types: self.payment_types,
         }
     }
 }

@@ -3,12 +3,11 @@
 
 use tidemill_core::{EventTime, Meta, Settings};
 use tidemill_schemas::payment::PaymentBody;
-use tidemill_schemas::{
-    CounterpartyProfile, Decision, FeeSchedule, FeeTier, PayerProfile, PricedPayment, ScoredPayment, Verdict,
-};
+use tidemill_schemas::{FeeSchedule, FeeTier, PaymentType, PricedPayment, ScoredPayment};
 use tidemill_testkit::{Driver, rows};
 
 use super::SPEC;
+use crate::fixture::payment_body;
 
 const CHAIN: &str = r#"tiers = [{ up_to_minor = 10_000, rate = "0.01" }, { up_to_minor = 100_000, rate = "0.005" }, { rate = "0.001" }]
 min_minor = 10
@@ -16,37 +15,9 @@ max_minor = 2_500"#;
 
 fn scored(amount_minor: i64, currency: &str, channel: &str, created_at: &str) -> ScoredPayment {
     let created_at = EventTime::parse(created_at).expect("RFC 3339");
-    let payment = PaymentBody {
-        payment_id: "p1".to_owned(),
-        source: "shop".to_owned(),
-        payment_type: "transfer".to_owned(),
-        debit_account: "a".to_owned(),
-        credit_account: "b".to_owned(),
-        amount_minor,
-        currency: currency.to_owned(),
-        created_at,
-        channel: channel.to_owned(),
-        merchant: None,
-        customer: None,
-        description: None,
-        metadata: Default::default(),
-        body_hash: "00".to_owned(),
-    };
-    let decision = Decision {
-        meta: Meta::default(),
-        payment_id: payment.payment_id.clone(),
-        source: payment.source.clone(),
-        debit_account: payment.debit_account.clone(),
-        verdict: Verdict::Accept,
-        score: 0,
-        threshold: 100,
-        rules: Vec::new(),
-        rule_set: "none@1".to_owned(),
-        payer: PayerProfile::default(),
-        counterparty: CounterpartyProfile::default(),
-        event_time: created_at,
-    };
-    ScoredPayment { payment, decision }
+    let (currency, channel) = (currency.to_owned(), channel.to_owned());
+    let payment = PaymentBody { amount_minor, currency, channel, created_at, ..payment_body() };
+    ScoredPayment { payment, decision: None }
 }
 
 /// The fee of one amount under one schedule.
@@ -116,6 +87,69 @@ fn published_examples() {
     }
 }
 
+/// Per-tier flat parts, and one rate for all. Lago's whole units are euros here, so its unrounded figures are cents.
+#[test]
+fn tiers_with_flat_parts_and_by_volume() {
+    const LAGO: &str = "tiers = [{ up_to_minor = 1_000, rate = \"0.01\", flat_minor = 20_000 }, \
+                        { up_to_minor = 2_000, rate = \"0.02\", flat_minor = 30_000 }, \
+                        { rate = \"0.03\", flat_minor = 40_000 }]";
+    const ZUPLO: &str = "model = \"volume\"\ntiers = [{ up_to_minor = 1_000, rate = \"0.10\" }, \
+                         { up_to_minor = 10_000, rate = \"0.05\" }, { rate = \"0.01\" }]";
+    const SLAB: &str = "tiers = [{ up_to_minor = 250, rate = \"0\", flat_minor = 10 }, \
+                        { up_to_minor = 500, rate = \"0\", flat_minor = 20 }, { rate = \"0\", flat_minor = 30 }]";
+    let volume = |slab: &str| format!("model = \"volume\"\n{slab}");
+    let cases = [
+        ("graduated, 1.00", LAGO.to_owned(), 100, 20_001),
+        ("graduated, 10.00, the end of a tier belongs to it", LAGO.to_owned(), 1_000, 20_010),
+        ("graduated, 11.00", LAGO.to_owned(), 1_100, 50_012),
+        ("graduated, 12.00", LAGO.to_owned(), 1_200, 50_014),
+        ("graduated, 21.00", LAGO.to_owned(), 2_100, 90_033),
+        ("volume, 15,000", ZUPLO.to_owned(), 15_000, 150),
+        ("volume, the end of a tier belongs to it", ZUPLO.to_owned(), 1_000, 100),
+        ("volume, one more", ZUPLO.to_owned(), 1_001, 50),
+        ("slab, 1,000: every slab that is reached", SLAB.to_owned(), 1_000, 60),
+        ("slab, 250", SLAB.to_owned(), 250, 10),
+        ("slab, 251", SLAB.to_owned(), 251, 30),
+        ("flat by volume, 1,000", volume(SLAB), 1_000, 30),
+        ("flat by volume, 250", volume(SLAB), 250, 10),
+    ];
+    for (name, schedule, amount, expected) in cases {
+        assert_eq!(fee(&schedule, "half_even", amount), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_schedule_for_a_type_goes_before_all_others() {
+    let settings = |more: &str| {
+        let schedule = |name: &str, more: &str| {
+            format!(
+                "[[schedules]]\nname = \"{name}\"\nversion = \"1\"\neffective_from = \"2000-01-01T00:00:00Z\"\n\
+                 rounding = \"half_even\"\n{more}\n"
+            )
+        };
+        let all = schedule("all", "currency = \"EUR\"\nchannel = \"web\"\nflat_minor = 1");
+        format!("{all}{}", schedule("some", more))
+    };
+    let captures = settings("payment_types = [\"capture\", \"force_post\"]\nflat_minor = 9");
+    let mut driver = Driver::new(&[(&SPEC, &captures)]);
+    for (payment_type, fee_minor) in
+        [(PaymentType::Transfer, 1), (PaymentType::Capture, 9), (PaymentType::ForcePost, 9), (PaymentType::Refund, 0)]
+    {
+        let mut event = scored(1_000, "EUR", "web", "2026-01-01T00:00:00Z");
+        event.payment.payment_type = payment_type;
+        assert_eq!(driver.send_event(event).passed_as::<PricedPayment>().fee_minor, fee_minor, "{payment_type:?}");
+    }
+    for (more, key) in [
+        ("payment_types = [\"refund\"]", "schedules[1].payment_types[0]"),
+        ("payment_types = [\"capture\", \"gift\"]", "schedules[1].payment_types[1]"),
+        ("model = \"slab\"", "schedules[1].model"),
+        ("tiers = [{ rate = \"0\", flat_minor = -1 }]", "schedules[1].tiers[0].flat_minor"),
+    ] {
+        let errors = (SPEC.build)(&Settings(settings(more).parse().expect("is TOML"))).err().expect("is refused");
+        assert_eq!(errors[0].key, key, "{more}");
+    }
+}
+
 /// Rounding slice by slice would give 0 + 0 here, rounding the sum gives 1.
 #[test]
 fn rounds_once_at_the_end() {
@@ -146,11 +180,13 @@ fn schedule(version: &str, currency: &str, channel: &str, effective_from: &str) 
         effective_from: EventTime::parse(effective_from).expect("RFC 3339"),
         currency: currency.to_owned(),
         channel: channel.to_owned(),
-        tiers: vec![FeeTier { up_to_minor: None, rate: "0.01".to_owned() }],
+        tiers: vec![FeeTier { up_to_minor: None, rate: "0.01".to_owned(), flat_minor: None }],
         flat_minor: 0,
         min_minor: 0,
         max_minor: None,
         rounding: "half_even".to_owned(),
+        model: None,
+        payment_types: Vec::new(),
     }
 }
 
@@ -245,4 +281,27 @@ fn settings_that_cannot_be_used_are_named() {
         let errors = (SPEC.build)(&settings).err().unwrap_or_default();
         assert_eq!(errors.iter().map(|error| error.key.as_str()).collect::<Vec<_>>(), [key], "{text}");
     }
+}
+
+/// A hold is free until money is taken, and what gives money back is, too.
+#[test]
+fn only_what_takes_money_costs_a_fee() {
+    for payment_type in PaymentType::ALL {
+        let mut driver = Driver::new(&[(&SPEC, SPEC.example)]);
+        let mut event = scored(50_000, "EUR", "web", "2026-01-01T00:00:00Z");
+        event.payment.payment_type = payment_type;
+        let ran = driver.send_event(event);
+        let priced = ran.passed_as::<PricedPayment>();
+        let expected = match payment_type {
+            PaymentType::Transfer | PaymentType::Withdrawal | PaymentType::Capture | PaymentType::ForcePost => {
+                (300, "standard@1")
+            }
+            _ => (0, ""),
+        };
+        assert_eq!((priced.fee_minor, priced.fee_schedule.as_str()), expected, "{payment_type:?}");
+    }
+    let mut no_schedules = Driver::new(&[(&SPEC, "")]);
+    let mut refund = scored(50_000, "EUR", "web", "2026-01-01T00:00:00Z");
+    refund.payment.payment_type = PaymentType::Refund;
+    assert_eq!(no_schedules.send_event(refund).code(), "passed");
 }

@@ -6,8 +6,8 @@
 //!   The digest is the first 12 hexadecimal digits of SHA-256 over the payment's identity: ids are unique per debit
 //!   account only, and an account number does not belong in a message id.
 //! - Category: a posted payment is `payment_posted`, a rejected one `payment_rejected`, one that came back after its
-//!   outcome `payment_returned`. Repeats, pending payments, payments without a customer, and categories that the
-//!   settings leave out give nothing.
+//!   outcome `payment_returned`. Repeats, pending payments, payments that are not the payer's own (deposits, refunds, chargebacks and
+//!   the like), payments without a customer, and categories that the settings leave out give nothing.
 //! - Preferences: those in force at the event time of the status, from the reference table `customer_preferences`; the
 //!   defaults of the settings where the customer has none. A customer without channels gets nothing. A category that
 //!   the customer has muted gives the same notifications with status `suppressed`, reason `muted_by_customer` and no
@@ -248,12 +248,15 @@ fn digest_of(status: &PaymentStatus) -> String {
 }
 
 fn category_of(status: &PaymentStatus) -> Option<&'static str> {
+    if !status.payment_type.unwrap_or_default().is_of_payer() {
+        return None;
+    }
     match (status.status, status.phase) {
         (StatusCode::ACSC, StatusPhase::Outcome) => Some(POSTED),
         (StatusCode::RJCT, StatusPhase::Outcome) => Some(REJECTED),
         (StatusCode::RJCT, StatusPhase::Update) => Some(RETURNED),
         (StatusCode::ACSC | StatusCode::RJCT, StatusPhase::Repeat)
         | (StatusCode::ACSC, StatusPhase::Update)
-        | (StatusCode::PDNG | StatusCode::RCVD, _) => None,
+        | (StatusCode::PDNG | StatusCode::RCVD | StatusCode::CANC, _) => None,
     }
 }

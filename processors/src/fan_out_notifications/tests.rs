@@ -1,4 +1,5 @@
 use tidemill_core::EventTime;
+use tidemill_schemas::PaymentType;
 use tidemill_testkit::{Driver, rows};
 
 use super::*;
@@ -22,6 +23,8 @@ pub(super) fn status() -> PaymentStatus {
         merchant_id: Some("shop-1".to_owned()),
         customer: Some("cust-1".to_owned()),
         channel: "card".to_owned(),
+        payment_type: Some(PaymentType::Transfer),
+        reference: None,
         event_time: fixture::payment_body().created_at,
     }
 }
@@ -68,6 +71,7 @@ fn the_status_gives_the_category() {
         RJCT   | repeat  | cust-1   |
         RCVD   | repeat  | cust-1   |
         PDNG   | outcome | cust-1   |
+        CANC   | update  | cust-1   |
         ACSC   | outcome |          |
         ACSC   | outcome | -        |
     ";
@@ -77,6 +81,7 @@ fn the_status_gives_the_category() {
             "ACSC" => StatusCode::ACSC,
             "RJCT" => StatusCode::RJCT,
             "RCVD" => StatusCode::RCVD,
+            "CANC" => StatusCode::CANC,
             _ => StatusCode::PDNG,
         };
         status.phase = match row["phase"] {
@@ -86,6 +91,19 @@ fn the_status_gives_the_category() {
         };
         status.customer = (row["customer"] != "-").then(|| row["customer"].to_owned());
         assert_eq!(sent(&mut Driver::new(&[(&SPEC, EXAMPLE)]), status), row["sent"], "{row:?}");
+    }
+}
+
+/// Nobody is told that they paid when it was somebody else who gave money back.
+#[test]
+fn only_the_payers_own_payments_are_told() {
+    for payment_type in PaymentType::ALL {
+        let status = PaymentStatus { payment_type: Some(payment_type), ..status() };
+        let is_told = !sent(&mut Driver::new(&[(&SPEC, EXAMPLE)]), status).is_empty();
+        let is_given_back = payment_type.name().contains("chargeback")
+            || [PaymentType::Refund, PaymentType::Reverse].contains(&payment_type);
+        let is_other = [PaymentType::Deposit, PaymentType::Void].contains(&payment_type);
+        assert_eq!(is_told, !is_given_back && !is_other, "{payment_type:?}");
     }
 }
 

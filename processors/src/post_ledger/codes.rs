@@ -1,17 +1,32 @@
 //! The codes of the ledger, in order of precedence: of several that apply, the first is answered.
+//!
+//! [`PaymentCode`] and [`AccountCode`] are that order. What is not in them is said by the chain before the ledger.
 
 use tidemill_core::{Class, CodeSpec};
+use tidemill_schemas::PaymentType;
 
-/// Payments first, then what makes the payee's side send money back, then accounts, then what must never be.
+/// Payments first, then accounts, then what must never be.
 pub(super) const CODES: &[CodeSpec] = &[
     IDEMPOTENCY_CONFLICT,
     DEBIT_ACCOUNT_NOT_FOUND,
     CREDIT_ACCOUNT_NOT_FOUND,
     CURRENCY_MISMATCH,
+    SETTLEMENT_ACCOUNT_REQUIRED,
+    REFERENCE_NOT_FOUND,
+    REFERENCE_NOT_OPEN,
+    REFERENCE_MISMATCH,
+    INCREMENT_NOT_HIGHER,
+    CAPTURE_EXCEEDS_HOLD,
+    REFUND_EXCEEDS_CAPTURED,
+    ALREADY_CAPTURED,
+    ALREADY_VOIDED,
+    ALREADY_REVERSED,
+    HOLD_EXPIRED,
     DEBIT_ACCOUNT_CLOSED,
     CREDIT_ACCOUNT_CLOSED,
     DEBIT_ACCOUNT_FROZEN,
     CREDIT_ACCOUNT_FROZEN,
+    LIMIT_EXCEEDED,
     AMOUNT_OVERFLOW,
     INSUFFICIENT_FUNDS,
     IN_SUSPENSE,
@@ -22,6 +37,101 @@ pub(super) const CODES: &[CodeSpec] = &[
     ACCOUNT_NOT_EMPTY,
     LEDGER_UNBALANCED,
 ];
+
+/// An enum of codes in order of precedence.
+macro_rules! codes_in_order {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident => $spec:ident,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($variant,)+
+        }
+
+        impl $name {
+            /// In order of precedence.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            pub fn spec(self) -> &'static CodeSpec {
+                match self {
+                    $(Self::$variant => &$spec,)+
+                }
+            }
+        }
+    };
+}
+
+codes_in_order! {
+    /// Why a payment is not carried out, or comes back.
+    PaymentCode {
+        IdempotencyConflict => IDEMPOTENCY_CONFLICT,
+        DebitAccountNotFound => DEBIT_ACCOUNT_NOT_FOUND,
+        CreditAccountNotFound => CREDIT_ACCOUNT_NOT_FOUND,
+        CurrencyMismatch => CURRENCY_MISMATCH,
+        SettlementAccountRequired => SETTLEMENT_ACCOUNT_REQUIRED,
+        ReferenceNotFound => REFERENCE_NOT_FOUND,
+        ReferenceNotOpen => REFERENCE_NOT_OPEN,
+        ReferenceMismatch => REFERENCE_MISMATCH,
+        IncrementNotHigher => INCREMENT_NOT_HIGHER,
+        CaptureExceedsHold => CAPTURE_EXCEEDS_HOLD,
+        RefundExceedsCaptured => REFUND_EXCEEDS_CAPTURED,
+        AlreadyCaptured => ALREADY_CAPTURED,
+        AlreadyVoided => ALREADY_VOIDED,
+        AlreadyReversed => ALREADY_REVERSED,
+        HoldExpired => HOLD_EXPIRED,
+        DebitAccountClosed => DEBIT_ACCOUNT_CLOSED,
+        CreditAccountClosed => CREDIT_ACCOUNT_CLOSED,
+        DebitAccountFrozen => DEBIT_ACCOUNT_FROZEN,
+        CreditAccountFrozen => CREDIT_ACCOUNT_FROZEN,
+        LimitExceeded => LIMIT_EXCEEDED,
+        AmountOverflow => AMOUNT_OVERFLOW,
+        InsufficientFunds => INSUFFICIENT_FUNDS,
+    }
+}
+
+codes_in_order! {
+    /// Why an account request is not carried out.
+    AccountCode {
+        IdempotencyConflict => IDEMPOTENCY_CONFLICT,
+        AccountReserved => ACCOUNT_RESERVED,
+        AccountAlreadyOpen => ACCOUNT_ALREADY_OPEN,
+        AccountNotFound => ACCOUNT_NOT_FOUND,
+        AccountClosed => ACCOUNT_CLOSED,
+        CurrencyMismatch => CURRENCY_MISMATCH,
+        AccountNotEmpty => ACCOUNT_NOT_EMPTY,
+    }
+}
+
+impl PaymentCode {
+    /// The codes that the debit account's owner can answer a payment of this type with, in order of precedence.
+    pub fn of(payment_type: PaymentType) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |code| code.answers(payment_type))
+    }
+
+    fn answers(self, payment_type: PaymentType) -> bool {
+        use PaymentType as Type;
+        let takes_money = !matches!(payment_type, Type::Void);
+        let is_of_hold = matches!(payment_type, Type::Increment | Type::Capture | Type::Void | Type::ForcePost);
+        let gives_back =
+            matches!(payment_type, Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal);
+        match self {
+            Self::IdempotencyConflict | Self::DebitAccountNotFound | Self::CurrencyMismatch => true,
+            Self::DebitAccountClosed | Self::DebitAccountFrozen | Self::AmountOverflow => takes_money,
+            Self::SettlementAccountRequired => payment_type == Type::Deposit,
+            Self::ReferenceNotFound | Self::ReferenceNotOpen => is_of_hold || gives_back,
+            Self::ReferenceMismatch => is_of_hold || payment_type == Type::Reverse,
+            Self::IncrementNotHigher => payment_type == Type::Increment,
+            Self::CaptureExceedsHold => payment_type == Type::Capture,
+            Self::RefundExceedsCaptured | Self::AlreadyReversed => gives_back,
+            Self::AlreadyCaptured => is_of_hold,
+            Self::AlreadyVoided => is_of_hold && payment_type != Type::ForcePost,
+            Self::HoldExpired => payment_type == Type::Authorise || (is_of_hold && payment_type != Type::ForcePost),
+            Self::LimitExceeded => payment_type == Type::Authorise,
+            Self::InsufficientFunds => takes_money && !matches!(payment_type, Type::ForcePost | Type::Chargeback),
+            // Only the credit account's owner knows; the money comes back with these as its reason.
+            Self::CreditAccountNotFound | Self::CreditAccountClosed | Self::CreditAccountFrozen => false,
+        }
+    }
+}
 
 /// The code of everything that was carried out.
 pub(super) const OK: &str = "ok";
@@ -47,8 +157,69 @@ pub const CREDIT_ACCOUNT_NOT_FOUND: CodeSpec = business(
 
 pub const CURRENCY_MISMATCH: CodeSpec = business(
     "currency_mismatch",
-    "An account of the payment is kept in another currency.",
-    "Send the payment in the currency of both accounts, under a new id.",
+    "The account is kept in another currency.",
+    "Send the request in the currency of the account, a payment in that of both accounts, under a new id.",
+);
+
+pub const SETTLEMENT_ACCOUNT_REQUIRED: CodeSpec = business(
+    "settlement_account_required",
+    "A deposit does not come from a settlement account, or a withdrawal does not go to one.",
+    "Name an account of kind asset or external on the outer side, or send a transfer.",
+);
+
+pub const REFERENCE_NOT_FOUND: CodeSpec = business(
+    "reference_not_found",
+    "No payment is known by the reference, this source and these accounts.",
+    "Check reference, source and accounts: a hold is named by its own debit account, a payment that is given back by its \
+     two accounts in exchange. One that was just made may not have arrived yet: send again under a new id.",
+);
+
+pub const REFERENCE_NOT_OPEN: CodeSpec = business(
+    "reference_not_open",
+    "The payment of the reference was refused, or is of a type to which this cannot be done.",
+    "Refer captures to the authorisation, refunds to the capture or transfer.",
+);
+
+pub const REFERENCE_MISMATCH: CodeSpec = business(
+    "reference_mismatch",
+    "Account or amount differ from the payment of the reference.",
+    "Send the payee of the authorisation, and on void and reverse the amount that is left or was paid.",
+);
+
+pub const INCREMENT_NOT_HIGHER: CodeSpec = business(
+    "increment_not_higher",
+    "The new total of the hold is not more than what is authorised.",
+    "Send the new total, not the difference; to hold less, void and authorise anew.",
+);
+
+pub const CAPTURE_EXCEEDS_HOLD: CodeSpec = business(
+    "capture_exceeds_hold",
+    "All captures together would be more than what was authorised and the settings allow beyond.",
+    "Capture less, or raise the hold by an increment first.",
+);
+
+pub const REFUND_EXCEEDS_CAPTURED: CodeSpec = business(
+    "refund_exceeds_captured",
+    "Refunds and chargebacks together would be more than what was paid.",
+    "Give back no more than is left of the payment.",
+);
+
+pub const ALREADY_CAPTURED: CodeSpec = business(
+    "already_captured",
+    "The hold has been captured finally.",
+    "Nothing is left to be done; refer a refund to the capture.",
+);
+
+pub const ALREADY_VOIDED: CodeSpec =
+    business("already_voided", "The hold has been voided.", "Authorise anew if money is still to be taken.");
+
+pub const ALREADY_REVERSED: CodeSpec =
+    business("already_reversed", "The payment has been reversed.", "Nothing is left to be done.");
+
+pub const HOLD_EXPIRED: CodeSpec = business(
+    "hold_expired",
+    "The hold has expired by the time of the account.",
+    "Authorise anew, or send a forced post if the money is owed all the same.",
 );
 
 pub const DEBIT_ACCOUNT_CLOSED: CodeSpec = business(
@@ -75,6 +246,12 @@ pub const CREDIT_ACCOUNT_FROZEN: CodeSpec = business(
     "Thaw the account, then send the payment under a new id.",
 );
 
+pub const LIMIT_EXCEEDED: CodeSpec = business(
+    "limit_exceeded",
+    "The account has as many open holds as the settings allow.",
+    "Capture or void holds that are no longer needed, then authorise under a new id.",
+);
+
 pub const AMOUNT_OVERFLOW: CodeSpec = business(
     "amount_overflow",
     "A balance would leave the range of 64-bit minor units.",
@@ -83,7 +260,7 @@ pub const AMOUNT_OVERFLOW: CodeSpec = business(
 
 pub const INSUFFICIENT_FUNDS: CodeSpec = business(
     "insufficient_funds",
-    "The available balance is less than amount and fee.",
+    "The available balance is less than what the payment needs.",
     "Fund the account or raise its limit, then send the payment under a new id.",
 );
 

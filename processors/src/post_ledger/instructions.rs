@@ -1,44 +1,53 @@
-//! The other legs of a transfer: the credit at the payee's side, the return at the payer's, suspense as the last resort.
+//! The other legs of a payment: the credit at the payee's side, the return at the payer's, suspense as the last resort;
+//! and word of what is held for a payee.
 //!
 //! The engine reads each instruction exactly once, so none is remembered.
 
-use tidemill_core::{AnyEvent, CodeSpec, Context, Flow, Meta, Outcome, Reject};
+use tidemill_core::{AnyEvent, Context, Flow, Meta, Outcome, Reject};
 use tidemill_schemas::payment::identity;
-use tidemill_schemas::{Alert, EntryKind, Instruction, InstructionKind, PaymentStatus, StatusCode, StatusPhase};
-
-use super::Config;
-use super::accounts::{ACCOUNTS, Account, Internal};
-use super::book::{Book, Line, Overflow, Slot, Voucher};
-use super::codes::{
-    AMOUNT_OVERFLOW, CREDIT_ACCOUNT_CLOSED, CREDIT_ACCOUNT_FROZEN, CREDIT_ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH,
-    IN_SUSPENSE, LEDGER_UNBALANCED,
+use tidemill_schemas::{
+    Alert, EntryKind, Instruction, InstructionKind, PaymentStatus, PaymentType, StatusCode, StatusPhase,
 };
+
+use super::accounts::{ACCOUNTS, Account, CurrencyCode, Internal};
+use super::book::{self, Book, Line, Overflow, Slot, Voucher};
+use super::codes::{IN_SUSPENSE, LEDGER_UNBALANCED, PaymentCode};
 use super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::receipts::{self, INCOMING_HOLDS, IncomingHold};
+use super::{Config, links};
 
 pub(super) fn process(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<Flow, Reject> {
-    let addressed_to = match instruction.kind {
-        InstructionKind::Credit => &instruction.credit_account,
-        InstructionKind::Return => &instruction.debit_account,
+    let (addressed_to, amount_minor_min) = match instruction.kind {
+        InstructionKind::Credit => (&instruction.credit_account, 1),
+        InstructionKind::Return => (&instruction.debit_account, 1),
+        InstructionKind::Announce => (&instruction.credit_account, 0),
     };
-    if instruction.amount_minor <= 0 || instruction.fee_minor < 0 || instruction.account_id != *addressed_to {
+    let is_sound = instruction.amount_minor >= amount_minor_min
+        && instruction.fee_minor >= 0
+        && instruction.account_id == *addressed_to;
+    if !is_sound {
         return Err(Reject::new(&LEDGER_UNBALANCED).because("an instruction contradicts itself"));
     }
     match instruction.kind {
-        InstructionKind::Credit => credit(instruction, context)?,
+        InstructionKind::Credit => credit(instruction, config, context)?,
         InstructionKind::Return => take_back(instruction, config, context)?,
+        InstructionKind::Announce => note_hold(instruction, context)?,
     }
     Ok(Flow::Done(Outcome::Applied))
 }
 
-fn credit(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Reject> {
-    match book_credit(instruction, context)? {
-        Ok(book) => book.write(context),
+fn credit(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<(), Reject> {
+    match book_credit(instruction, config, context)? {
+        Ok(book) => {
+            book.write(context)?;
+            links::credited(instruction, config, context)
+        }
         Err(code) => {
             let back: AnyEvent = Box::new(Instruction {
                 meta: Meta::default(),
                 kind: InstructionKind::Return,
                 account_id: instruction.debit_account.clone(),
-                reason: Some(code.code.to_owned()),
+                reason: Some(code.spec().code.to_owned()),
                 leg_no: 3,
                 ..instruction.clone()
             });
@@ -50,34 +59,73 @@ fn credit(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Re
 
 fn book_credit<'a>(
     instruction: &'a Instruction,
+    config: Config,
     context: &mut Context<'_>,
-) -> Result<Result<Book<'a>, &'static CodeSpec>, Reject> {
+) -> Result<Result<Book<'a>, PaymentCode>, Reject> {
     let payee = ACCOUNTS.get(context.state, instruction.account_id.as_bytes())?;
     let payee = match admit(payee, instruction) {
         Ok(payee) => payee,
         Err(code) => return Ok(Err(code)),
     };
+    // Of a payment that is undone, the fee comes back with it.
+    let undone = links::undone(instruction, context.state)?.filter(|undone| config.return_fee && undone.fee_minor > 0);
+    let fee_schedule = undone.as_ref().map(|undone| undone.fee_schedule.clone());
     let mut book = Book::new(voucher(instruction, context));
+    if let Some(fee_schedule) = fee_schedule {
+        book.set_fee_schedule(fee_schedule);
+    }
     let account = book.add(instruction.account_id.clone(), payee);
     let contra = book.add_internal(Internal::InTransit, context.state)?;
-    let amount_minor = i128::from(instruction.amount_minor);
-    let posted = book.post(Line { account, contra, kind: EntryKind::Credit, amount_minor, leg_no: 2 });
-    Ok(posted.map(|()| book).map_err(|Overflow| &AMOUNT_OVERFLOW))
+    let mut posted = book.post(Line::of(EntryKind::Credit, account, contra, instruction.amount_minor, 2));
+    if let Some(undone) = undone {
+        let fees = book.add_internal(Internal::Fees, context.state)?;
+        posted = posted.and_then(|()| book.post(Line::of(EntryKind::Fee, account, fees, undone.fee_minor, 2)));
+    }
+    Ok(posted.map(|()| book).map_err(|Overflow| PaymentCode::AmountOverflow))
 }
 
 /// Whether the account takes credits, by the same rules and in the same order on both sides.
-fn admit(account: Option<Account>, instruction: &Instruction) -> Result<Account, &'static CodeSpec> {
-    let account = account.filter(|account| !account.is_internal()).ok_or(&CREDIT_ACCOUNT_NOT_FOUND)?;
-    if account.currency != instruction.currency {
-        return Err(&CURRENCY_MISMATCH);
+fn admit(account: Option<Account>, instruction: &Instruction) -> Result<Account, PaymentCode> {
+    let account = account.filter(|account| !account.is_internal()).ok_or(PaymentCode::CreditAccountNotFound)?;
+    if account.currency != CurrencyCode::new(&instruction.currency) {
+        return Err(PaymentCode::CurrencyMismatch);
+    }
+    let is_withdrawal =
+        instruction.payment_type == PaymentType::Withdrawal && instruction.kind == InstructionKind::Credit;
+    if is_withdrawal && !account.kind.is_settlement() {
+        return Err(PaymentCode::SettlementAccountRequired);
     }
     if account.closed {
-        return Err(&CREDIT_ACCOUNT_CLOSED);
+        return Err(PaymentCode::CreditAccountClosed);
     }
     if account.credits_frozen {
-        return Err(&CREDIT_ACCOUNT_FROZEN);
+        return Err(PaymentCode::CreditAccountFrozen);
     }
     Ok(account)
+}
+
+/// Notes how much is held for the account by one authorisation. What is held for an account that does not exist, or
+/// would make more than 64 bits, is not noted, and so is not taken off later either.
+fn note_hold(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Reject> {
+    let Instruction { account_id, source, debit_account, payment_id, amount_minor, .. } = instruction;
+    let key = receipts::key(account_id, source, debit_account, payment_id);
+    let noted = INCOMING_HOLDS.get(context.state, &key)?;
+    let account = ACCOUNTS.get(context.state, account_id.as_bytes())?;
+    let account = account.filter(|account| !account.is_internal());
+    let currency = CurrencyCode::new(&instruction.currency);
+    let Some(mut account) = account.filter(|account| account.currency == currency) else { return Ok(()) };
+    if noted.is_none() && (*amount_minor == 0 || account.closed) {
+        return Ok(());
+    }
+    let change = i128::from(*amount_minor) - i128::from(noted.map_or(0, |noted| noted.held_minor));
+    let Ok(pending_in_minor) = i64::try_from(i128::from(account.pending_in_minor) + change) else { return Ok(()) };
+    account.pending_in_minor = pending_in_minor;
+    match amount_minor {
+        0 => INCOMING_HOLDS.delete(context.state, &key)?,
+        held_minor => INCOMING_HOLDS.put(context.state, &key, &IncomingHold { held_minor: *held_minor })?,
+    }
+    book::write_account(account_id, &account, context)?;
+    Ok(())
 }
 
 /// Gives returned money back to the payer, or puts it in suspense. There is no third hop.
@@ -108,6 +156,9 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
             (IN_SUSPENSE.code.to_owned(), Aftermath::InSuspense(reason.clone()))
         }
     };
+    if matches!(aftermath, Aftermath::Returned(_)) {
+        links::returned(instruction, context)?;
+    }
     context.effects.emit("status", status(instruction, code, &reason, fee_back_minor));
     if let Some(outcome) = outcome {
         PAYMENT_OUTCOMES.put(context.state, &key, &PaymentOutcome { aftermath, ..outcome })?;
@@ -151,12 +202,11 @@ fn post_return(
     fee_back_minor: i64,
     context: &mut Context<'_>,
 ) -> Result<bool, Reject> {
-    let line = |kind, contra, minor: i64| Line { account, contra, kind, amount_minor: i128::from(minor), leg_no: 3 };
     let in_transit = book.add_internal(Internal::InTransit, context.state)?;
-    let mut posted = book.post(line(EntryKind::Return, in_transit, amount_minor));
+    let mut posted = book.post(Line::of(EntryKind::Return, account, in_transit, amount_minor, 3));
     if fee_back_minor > 0 {
         let fees = book.add_internal(Internal::Fees, context.state)?;
-        posted = posted.and_then(|()| book.post(line(EntryKind::Fee, fees, fee_back_minor)));
+        posted = posted.and_then(|()| book.post(Line::of(EntryKind::Fee, account, fees, fee_back_minor, 3)));
     }
     Ok(posted.is_ok())
 }
@@ -164,8 +214,10 @@ fn post_return(
 fn voucher<'a>(instruction: &'a Instruction, context: &Context<'_>) -> Voucher<'a> {
     Voucher {
         task: context.task,
+        payment_type: instruction.payment_type,
         payment_id: &instruction.payment_id,
         source: &instruction.source,
+        reference: instruction.reference.as_deref(),
         currency: &instruction.currency,
         fee_schedule: None,
         event_time: instruction.event_time,
@@ -190,5 +242,7 @@ fn status(instruction: &Instruction, code: String, reason: &str, fee_back_minor:
         customer: instruction.customer.clone(),
         channel: String::new(),
         event_time: instruction.event_time,
+        payment_type: Some(instruction.payment_type),
+        reference: instruction.reference.clone(),
     })
 }

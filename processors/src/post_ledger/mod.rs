@@ -1,13 +1,15 @@
 //! Posts payments to accounts: decides, moves the money, and answers. The end of the ledger's chains.
 //!
 //! Inputs, all keyed by account, in the task that owns the account:
-//! - `priced_payment`, at the debit account: the payer's side of a transfer. Posts amount and fee, sends a credit
-//!   instruction to the credit account, answers on `status`.
+//! - `priced_payment`, at the debit account: judged by its type. What moves money posts amount and fee and sends a credit
+//!   instruction to the credit account; a hold only sets money aside. Answered on `status`.
 //! - `instruction`, at the account to be credited: `credit` is the payee's side; where it cannot be applied, a
 //!   `return` goes back to the payer, and where that cannot be applied either, the money stands in suspense.
-//! - `account_command`: open, freeze, thaw, close; answered on `account_status`.
+//!   `announce` says how much is held for an account.
+//! - `account_command`: open, freeze, thaw, change_limit, close; answered on `account_status`.
 //!
-//! Stores: `accounts`, `payment_outcomes`, `payment_outcomes_sweep`, `account_request_outcomes`.
+//! Stores: `accounts`, `payment_outcomes`, `payment_outcomes_sweep`, `open_holds`, `receipts`, `incoming_holds`,
+//! `account_request_outcomes`.
 //!
 //! Promises:
 //! - Changes of one record add up to zero per currency; see `Book::write`, which refuses to write anything else.
@@ -17,18 +19,27 @@
 //! - A resend changes nothing, in the stores of the whole chain, and counts as a duplicate.
 //! - A refusal changes no account. It writes its outcome, and the sweep's place with it.
 //! - Funds are judged on what earlier payments have left, also within one batch.
-//! - Order and time: an account's records in the order of its partition; event time is only carried along.
+//! - Order and time: an account's records in the order of its partition. Only the end of a hold depends on time: that of
+//!   its account, which is the greatest event time of the records that have changed it and never runs backwards.
 //!
 //! Codes in order of precedence: `codes.rs`. All lines, contra accounts and rules: `docs/reference/ledger.md`.
 //!
 //! Example: a has 100.00; 60.00 to b is posted, another 60.00 is answered `insufficient_funds`.
 
-mod account_commands;
+pub mod account_commands;
 pub mod accounts;
+mod answers;
+mod authorisations;
 mod book;
+mod captures;
 pub mod codes;
+mod give_back;
+pub mod holds;
 mod instructions;
+mod links;
 pub mod outcomes;
+mod payments;
+pub mod receipts;
 #[cfg(test)]
 mod tests;
 mod transfers;
@@ -45,8 +56,11 @@ use tidemill_schemas::{
     ScoredPayment,
 };
 
+use self::account_commands::ACCOUNT_REQUEST_OUTCOMES;
 use self::accounts::ACCOUNTS;
-use self::outcomes::{ACCOUNT_REQUEST_OUTCOMES, PAYMENT_OUTCOMES, SWEEP};
+use self::holds::OPEN_HOLDS;
+use self::outcomes::{PAYMENT_OUTCOMES, SWEEP};
+use self::receipts::{INCOMING_HOLDS, RECEIPTS};
 
 pub static SPEC: ProcessorSpec = ProcessorSpec {
     name: "post_ledger",
@@ -60,6 +74,9 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         store(ACCOUNTS.name(), "Accounts of customers and the internal accounts of the task."),
         store(PAYMENT_OUTCOMES.name(), "The first outcome of each payment, by source, debit account and id."),
         store(SWEEP.name(), "How far old payment outcomes have been forgotten."),
+        store(OPEN_HOLDS.name(), "The open holds of each account, by when they end."),
+        store(RECEIPTS.name(), "What each account has received, and how much of it has been given back."),
+        store(INCOMING_HOLDS.name(), "What is held for each account by the accounts of others."),
         store(ACCOUNT_REQUEST_OUTCOMES.name(), "The first outcome of each account request."),
     ],
     ports: &[
@@ -68,13 +85,13 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         PortSpec { name: "balances", kind: AccountBalance::KIND, summary: "The latest balance of each account." },
         PortSpec { name: "instructions", kind: Instruction::KIND, summary: "Money on its way to another account." },
         PortSpec { name: "account_status", kind: AccountStatus::KIND, summary: "The answer to each account request." },
-        PortSpec { name: "alerts", kind: Alert::KIND, summary: "Money that needs a person: money_in_suspense." },
+        PortSpec { name: "alerts", kind: Alert::KIND, summary: "Money that needs a person." },
     ],
     references: &[],
     codes: codes::CODES,
     decodes: None,
     moves_money: MovesMoney::Yes,
-    example: "outcome_retention_days = 30\nreturn_fee = true\n",
+    example: EXAMPLE,
     build,
 };
 
@@ -82,18 +99,55 @@ const fn store(name: &'static str, summary: &'static str) -> StoreSpec {
     StoreSpec { name, keyed_by: KeySpace::Named("account"), summary }
 }
 
+const EXAMPLE: &str = r#"
+outcome_retention_days = 30
+refund_days = 180
+return_fee = true
+hold_days = 7
+holds_per_account_max = 1_000
+over_capture_percent = 0
+reverse_when_spent = "refuse"
+"#;
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Config {
     /// How long a payment's outcome answers its resends, in days of event time; 1 to 3,650.
     outcome_retention_days: u32,
-    /// Whether the fee goes back to the payer together with a returned payment.
+    /// How long a payment can be refunded, reversed or charged back, in days of event time; 1 to 3,650.
+    refund_days: u32,
+    /// Whether the fee goes back to the payer together with a returned or reversed payment.
     return_fee: bool,
+    /// How long a hold lasts that does not say, in days; 1 to 400.
+    hold_days: u32,
+    /// How many holds an account can have open; 1 to 100,000.
+    holds_per_account_max: u32,
+    /// How much more than authorised may be captured, in per cent; 0 to 100.
+    over_capture_percent: u32,
+    /// What becomes of a reversal whose money has been spent.
+    reverse_when_spent: WhenSpent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WhenSpent {
+    /// It is refused for lack of funds.
+    Refuse,
+    /// The account goes below its limit, and somebody is alerted.
+    Force,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { outcome_retention_days: 30, return_fee: true }
+        Self {
+            outcome_retention_days: 30,
+            refund_days: 180,
+            return_fee: true,
+            hold_days: 7,
+            holds_per_account_max: 1_000,
+            over_capture_percent: 0,
+            reverse_when_spent: WhenSpent::Refuse,
+        }
     }
 }
 
@@ -103,17 +157,33 @@ struct PostLedger {
 
 fn build(settings: &Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>> {
     let config: Config = settings.parse()?;
-    if !(1..=3_650).contains(&config.outcome_retention_days) {
-        let error = SettingsError::new("outcome_retention_days", "must be from 1 to 3650");
-        return Err(vec![error.hint("A resend later than this many days is carried out again; 30 is a good start.")]);
-    }
-    Ok(Box::new(PostLedger { config }))
+    let ranges = [
+        ("outcome_retention_days", config.outcome_retention_days, 1..=3_650),
+        ("refund_days", config.refund_days, 1..=3_650),
+        ("hold_days", config.hold_days, 1..=400),
+        ("holds_per_account_max", config.holds_per_account_max, 1..=100_000),
+        ("over_capture_percent", config.over_capture_percent, 0..=100),
+    ];
+    let outside = ranges.into_iter().filter(|(_, value, range)| !range.contains(value));
+    let errors: Vec<SettingsError> = outside
+        .map(|(key, _, range)| {
+            let error = SettingsError::new(key, format!("must be from {} to {}", range.start(), range.end()));
+            error.hint(format!("Without the key it is {}.", default_of(key)))
+        })
+        .collect();
+    if errors.is_empty() { Ok(Box::new(PostLedger { config })) } else { Err(errors) }
+}
+
+/// As the documented example has it, which says the defaults.
+fn default_of(key: &str) -> &'static str {
+    let line = EXAMPLE.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+    line.unwrap_or_default()
 }
 
 impl Processor for PostLedger {
     fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
         let event = match event.downcast::<PricedPayment>() {
-            Ok(payment) => return transfers::process(payment, self.config, context),
+            Ok(payment) => return payments::process(payment, self.config, context),
             Err(event) => event,
         };
         let event = match event.downcast::<Instruction>() {
@@ -131,9 +201,9 @@ impl Processor for PostLedger {
             return Ok(Answer::NotMine);
         };
         if let Some(priced) = subject.downcast_ref::<PricedPayment>() {
-            transfers::answer_reject(reject, &priced.payment, self.config, context)
+            answers::answer_reject(reject, &priced.payment, self.config, context)
         } else if let Some(scored) = subject.downcast_ref::<ScoredPayment>() {
-            transfers::answer_reject(reject, &scored.payment, self.config, context)
+            answers::answer_reject(reject, &scored.payment, self.config, context)
         } else if let Some(command) = subject.downcast_ref::<AccountCommand>() {
             account_commands::answer_reject(reject, command, context)
         } else {

@@ -1,38 +1,53 @@
 //! What became of each payment and account request, so that a resend gets the first answer.
 //!
-//! Payments are remembered for `outcome_retention_days`, account requests for ever. Days are counted on the task's own
-//! clock: the greatest `created_at` it has recorded, which one payment can move by an hour at most, so that a single
-//! payment dated years ahead does not make the ledger forget. An outcome is therefore forgotten late, never early.
+//! Payments are remembered for `outcome_retention_days`, or until their hold has ended if that is later; what an account
+//! has received for `refund_days`; account requests for ever. Days are counted on the task's own clock: the greatest
+//! `created_at` it has recorded, which one payment can move by an hour at most, so that a single payment dated years
+//! ahead does not make the ledger forget. An outcome is therefore forgotten late, never early.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, State, StateError, StateValue, Store};
-use tidemill_schemas::StatusCode;
+use tidemill_core::{Context, EventTime, Reject, State, StateError, StateValue, Store};
+use tidemill_schemas::{PaymentType, StatusCode};
+
+use super::Config;
+use super::accounts::CurrencyCode;
+use super::holds::{self, Hold, HoldState};
+use super::receipts::{self, RECEIPTS, Receipt};
+use crate::fingerprint::Fingerprint;
 
 /// Keyed by the payment's identity.
 pub const PAYMENT_OUTCOMES: Store<PaymentOutcome> = Store::new("payment_outcomes");
-/// Keyed by the request's identity (source, account, request id).
-pub const ACCOUNT_REQUEST_OUTCOMES: Store<AccountRequestOutcome> = Store::new("account_request_outcomes");
-/// One value: how far the sweep of old outcomes has come.
+/// One value: the task's clock, and how far the sweeps of old values have come.
 pub const SWEEP: Store<Sweep> = Store::new("payment_outcomes_sweep");
 
 const SWEEP_KEY: &[u8] = b"sweep";
-const SWEEP_INTERVAL_OUTCOMES: u32 = 64;
+const SWEEP_INTERVAL: u32 = 64;
 const SWEEP_ENTRIES_MAX: usize = 128;
 const CLOCK_STEP_MICROS_MAX: i64 = 3_600_000_000;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentOutcome {
-    pub body_hash: String,
+    pub body: Fingerprint,
+    pub payment_type: PaymentType,
     pub status: StatusCode,
-    /// `ok`, or the code of the reject.
-    pub code: String,
+    pub currency: CurrencyCode,
+    pub amount_minor: i64,
     pub fee_minor: i64,
-    /// Name and version of the schedule that priced it; empty where nothing was charged.
-    pub fee_schedule: String,
     /// The task's clock when it was decided.
     pub at: EventTime,
+    /// Of an authorisation.
+    pub hold: Option<Hold>,
     pub aftermath: Aftermath,
+    /// `ok`, or the code of the reject.
+    pub code: Cow<'static, str>,
+    /// Name and version of the schedule that priced it; empty where nothing was charged.
+    pub fee_schedule: String,
+    pub credit_account: String,
+    /// Of a chargeback, whose reversal has to find the payment it was about.
+    pub reference: Option<String>,
 }
 
 /// What happened to a posted payment after its outcome.
@@ -44,21 +59,11 @@ pub enum Aftermath {
     Returned(String),
     /// The payee's side refused the money for this code, and the payer could not take it back.
     InSuspense(String),
+    /// Undone by the payment of this id.
+    Reversed(String),
 }
 
 impl StateValue for PaymentOutcome {
-    const VERSION: u8 = 1;
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccountRequestOutcome {
-    pub body_hash: [u8; 16],
-    /// `ok`, or the code of the reject.
-    pub code: String,
-    pub at: EventTime,
-}
-
-impl StateValue for AccountRequestOutcome {
     const VERSION: u8 = 1;
 }
 
@@ -66,34 +71,69 @@ impl StateValue for AccountRequestOutcome {
 pub struct Sweep {
     /// The task's clock; `None` before the first outcome.
     pub clock: Option<EventTime>,
-    /// Outcomes recorded since the sweep last moved.
+    /// Outcomes recorded since their sweep last moved, and receipts.
     pub outcomes_since: u32,
-    /// Key after which the sweep goes on; empty at the start.
-    pub cursor: Vec<u8>,
+    pub receipts_since: u32,
+    /// Keys after which the sweeps go on; empty at the start.
+    pub outcomes_cursor: Vec<u8>,
+    pub holds_cursor: Vec<u8>,
+    pub receipts_cursor: Vec<u8>,
 }
 
 impl StateValue for Sweep {
     const VERSION: u8 = 1;
 }
 
-/// Records the first outcome of a payment made at `created_at`, and lets the sweep take a step when it is due.
+/// Records the first outcome of a payment made at `created_at`, and lets the sweep take a step when it is due. Then the
+/// task's clock is returned, for [`end_holds`].
 pub(super) fn remember(
-    state: &mut dyn State,
+    context: &mut Context<'_>,
     identity: &[u8],
     mut outcome: PaymentOutcome,
     created_at: EventTime,
-    retention_days: u32,
-) -> Result<(), StateError> {
-    let mut sweep = SWEEP.get(state, SWEEP_KEY)?.unwrap_or_default();
+    config: Config,
+) -> Result<Option<EventTime>, StateError> {
+    let mut sweep = SWEEP.get(context.state, SWEEP_KEY)?.unwrap_or_default();
     let now = sweep.tick(created_at);
     outcome.at = now;
-    PAYMENT_OUTCOMES.put(state, identity, &outcome)?;
+    PAYMENT_OUTCOMES.put(context.state, identity, &outcome)?;
     sweep.outcomes_since += 1;
-    if sweep.outcomes_since >= SWEEP_INTERVAL_OUTCOMES {
+    let is_due = sweep.outcomes_since >= SWEEP_INTERVAL;
+    if is_due {
         sweep.outcomes_since = 0;
-        sweep.cursor = forget_expired(state, &sweep.cursor, now, retention_days)?;
+        let kept_since = before(now, config.outcome_retention_days);
+        sweep.outcomes_cursor = forget_older(context.state, &sweep.outcomes_cursor, kept_since)?;
     }
-    SWEEP.put(state, SWEEP_KEY, &sweep)
+    SWEEP.put(context.state, SWEEP_KEY, &sweep)?;
+    Ok(is_due.then_some(now))
+}
+
+/// Gives free holds of accounts that no record touches.
+pub(super) fn end_holds(now: EventTime, context: &mut Context<'_>) -> Result<(), Reject> {
+    let sweep = SWEEP.get(context.state, SWEEP_KEY)?.unwrap_or_default();
+    let holds_cursor = holds::sweep(&sweep.holds_cursor, now, context)?;
+    Ok(SWEEP.put(context.state, SWEEP_KEY, &Sweep { holds_cursor, ..sweep })?)
+}
+
+/// Records what an account has received, in the same way.
+pub(super) fn remember_receipt(
+    context: &mut Context<'_>,
+    key: &[u8],
+    mut receipt: Receipt,
+    config: Config,
+) -> Result<(), StateError> {
+    let mut sweep = SWEEP.get(context.state, SWEEP_KEY)?.unwrap_or_default();
+    let now = sweep.tick(receipt.at);
+    receipt.at = now;
+    RECEIPTS.put(context.state, key, &receipt)?;
+    sweep.receipts_since += 1;
+    if sweep.receipts_since >= SWEEP_INTERVAL {
+        sweep.receipts_since = 0;
+        let kept_since = before(now, config.refund_days);
+        let cursor = &sweep.receipts_cursor;
+        sweep.receipts_cursor = receipts::forget_older(context.state, cursor, kept_since, SWEEP_ENTRIES_MAX)?;
+    }
+    SWEEP.put(context.state, SWEEP_KEY, &sweep)
 }
 
 impl Sweep {
@@ -107,18 +147,17 @@ impl Sweep {
     }
 }
 
+fn before(now: EventTime, days: u32) -> EventTime {
+    EventTime(now.0.saturating_sub(i64::from(days).saturating_mul(DAY_MICROS)))
+}
+
 /// Returns the cursor for the next step.
-fn forget_expired(
-    state: &mut dyn State,
-    cursor: &[u8],
-    now: EventTime,
-    retention_days: u32,
-) -> Result<Vec<u8>, StateError> {
-    let kept_since = EventTime(now.0.saturating_sub(i64::from(retention_days).saturating_mul(DAY_MICROS)));
+fn forget_older(state: &mut dyn State, cursor: &[u8], kept_since: EventTime) -> Result<Vec<u8>, StateError> {
     let looked_at = PAYMENT_OUTCOMES.scan(state, cursor, SWEEP_ENTRIES_MAX)?;
     let next = if looked_at.len() < SWEEP_ENTRIES_MAX { None } else { looked_at.last().map(|(key, _)| key.clone()) };
     for (key, outcome) in &looked_at {
-        if outcome.at < kept_since {
+        let is_open = outcome.hold.is_some_and(|hold| hold.state == HoldState::Open);
+        if outcome.at < kept_since && !is_open {
             PAYMENT_OUTCOMES.delete(state, key)?;
         }
     }

@@ -9,7 +9,7 @@
 use rhai::{AST, Array, Dynamic, Engine, EvalAltResult, ImmutableString, Scope};
 use tidemill_core::EventTime;
 use tidemill_core::diagnostic::nearest;
-use tidemill_schemas::{CounterpartyProfile, PayerProfile, PaymentBody, ProfiledPayment};
+use tidemill_schemas::{CounterpartyProfile, PayerProfile, PaymentBody, PaymentType, ProfiledPayment, Remainder};
 
 use crate::velocity::DAY_US;
 
@@ -153,7 +153,7 @@ pub(super) fn scope_of(profiled: &ProfiledPayment) -> Scope<'static> {
         .push("amount_minor", payment.amount_minor)
         .push("currency", ImmutableString::from(payment.currency.as_str()))
         .push("channel", ImmutableString::from(payment.channel.as_str()))
-        .push("payment_type", ImmutableString::from(payment.payment_type.as_str()))
+        .push("payment_type", ImmutableString::from(payment.payment_type.name()))
         .push("merchant_category", ImmutableString::from(category))
         .push("merchant_country", ImmutableString::from(country))
         .push("counterparty", ImmutableString::from(payment.counterparty()))
@@ -185,7 +185,7 @@ fn specimen() -> ProfiledPayment {
         payment: PaymentBody {
             payment_id: String::new(),
             source: String::new(),
-            payment_type: String::new(),
+            payment_type: PaymentType::Transfer,
             debit_account: String::new(),
             credit_account: String::new(),
             amount_minor: 1,
@@ -197,6 +197,10 @@ fn specimen() -> ProfiledPayment {
             description: None,
             metadata: Default::default(),
             body_hash: String::new(),
+            reference: None,
+            expires_at: None,
+            remainder: Remainder::Release,
+            reason: None,
         },
         counterparty: CounterpartyProfile::default(),
         payer: PayerProfile::default(),

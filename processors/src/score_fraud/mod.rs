@@ -9,6 +9,8 @@
 //! - The score is the sum of the points of all rules that hit, in no order that matters; points may be negative.
 //! - A rule that fails on a payment (overflow, division by zero, a limit) is listed in the decision as `<name>!error`
 //!   with 0 points. `on_rule_error` says whether the payment goes on by the other rules or is declined.
+//! - Only what a payer asks for is scored: transfers, withdrawals, authorisations and their increments. Everything else
+//!   follows from a payment that was, and passes without a decision.
 //! - Codes: `fraud_declined`, with the `ScoredPayment` as its subject.
 //!
 //! # What a rule sees
@@ -38,7 +40,7 @@ use tidemill_core::{
     AnyEvent, Class, CodeSpec, Context, Flow, Meta, PortSpec, Processor, ProcessorSpec, ReferenceSpec, ReferenceTable,
     Reject, Settings,
 };
-use tidemill_schemas::{Alert, Decision, FraudRules, ProfiledPayment, Rule, ScoredPayment, Verdict};
+use tidemill_schemas::{Alert, Decision, FraudRules, PaymentBody, ProfiledPayment, Rule, ScoredPayment, Verdict};
 
 use self::rules::{Draft, RuleBook};
 
@@ -183,21 +185,24 @@ struct ScoreFraud {
 impl Processor for ScoreFraud {
     fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
         let profiled: ProfiledPayment = event.downcast().map_err(|event| Reject::unexpected(&event))?;
+        if !profiled.payment.payment_type.is_screened() {
+            return Ok(Flow::Continue(Box::new(ScoredPayment { payment: profiled.payment, decision: None })));
+        }
         let Some(book) = context.references.table::<RuleBook>(RULES) else {
             return Err(Reject::new(&BUG).because("the reference table `fraud_rules` is not there"));
         };
-        let scored = self.decide(book, profiled);
-        context.effects.emit_evidence(DECISIONS, Box::new(scored.decision.clone()) as AnyEvent);
-        if scored.decision.verdict == Verdict::Accept {
-            return Ok(Flow::Continue(Box::new(scored)));
+        let (payment, decision) = self.decide(book, profiled);
+        context.effects.emit_evidence(DECISIONS, Box::new(decision.clone()) as AnyEvent);
+        if decision.verdict == Verdict::Accept {
+            return Ok(Flow::Continue(Box::new(ScoredPayment { payment, decision: Some(decision) })));
         }
-        context.effects.emit_evidence(ALERTS, Box::new(alert(&scored.decision)) as AnyEvent);
-        Err(Reject::new(&FRAUD_DECLINED).about(Box::new(scored)))
+        context.effects.emit_evidence(ALERTS, Box::new(alert(&decision)) as AnyEvent);
+        Err(Reject::new(&FRAUD_DECLINED).about(Box::new(ScoredPayment { payment, decision: Some(decision) })))
     }
 }
 
 impl ScoreFraud {
-    fn decide(&self, book: &RuleBook, profiled: ProfiledPayment) -> ScoredPayment {
+    fn decide(&self, book: &RuleBook, profiled: ProfiledPayment) -> (PaymentBody, Decision) {
         let set = book.in_force(profiled.payment.created_at);
         let score = book.score(set, &profiled);
         let is_declined_for_error = score.failed_rules > 0 && self.on_rule_error == OnRuleError::Decline;
@@ -220,7 +225,7 @@ impl ScoreFraud {
             counterparty,
             event_time: payment.created_at,
         };
-        ScoredPayment { payment, decision }
+        (payment, decision)
     }
 }
 

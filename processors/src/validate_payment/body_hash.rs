@@ -1,14 +1,15 @@
 //! The hash that tells whether two payments of one identity say the same.
 
 use sha2::{Digest, Sha256};
-use tidemill_schemas::PaymentBody;
+use tidemill_schemas::{PaymentBody, Remainder};
 
 const BODY_HASH_BYTES: usize = 16;
 
 /// Each text is preceded by its length and each optional part by whether it is there, so that no two bodies share bytes.
-pub(super) fn body_hash(payment: &PaymentBody) -> String {
+pub(crate) fn body_hash(payment: &PaymentBody) -> String {
     let mut hash = BodyHash(Sha256::new());
-    hash.texts([&payment.payment_id, &payment.source, &payment.payment_type]);
+    hash.texts([&payment.payment_id, &payment.source]);
+    hash.text(payment.payment_type.name());
     hash.texts([&payment.debit_account, &payment.credit_account]);
     hash.number(payment.amount_minor);
     hash.text(&payment.currency);
@@ -23,6 +24,11 @@ pub(super) fn body_hash(payment: &PaymentBody) -> String {
     for (name, value) in &payment.metadata {
         hash.texts([name, value]);
     }
+    hash.later(1, payment.reference.as_deref());
+    let expires_at = payment.expires_at.map(|at| at.micros().to_string());
+    hash.later(2, expires_at.as_deref());
+    hash.later(3, Some("keep").filter(|_| payment.remainder == Remainder::Keep));
+    hash.later(4, payment.reason.as_deref());
     hash.finish()
 }
 
@@ -41,6 +47,14 @@ impl BodyHash {
     fn optional(&mut self, text: Option<&String>) {
         self.0.update([u8::from(text.is_some())]);
         if let Some(text) = text {
+            self.text(text);
+        }
+    }
+
+    /// A field that few payments have, and that leaves the hash of all others alone. No length begins with such a byte.
+    fn later(&mut self, number: u8, text: Option<&str>) {
+        if let Some(text) = text {
+            self.0.update([0xff, number]);
             self.text(text);
         }
     }

@@ -7,19 +7,24 @@
 //! - Time: `created_at` lies in the years 2000 to 2099 and at most `future_minutes_max` after the timestamp of its record,
 //!   which a replay reads again, unlike a clock. It may lie any time before: payments of years ago can be loaded. A
 //!   timestamp that is itself outside the years 2000 to 2099 says nothing about when the payment came and bounds nothing.
+//!   A hold's `expires_at` lies after `created_at`, by at most 400 days.
+//! - `type` says which of `reference`, `expires_at`, `remainder` and `reason` are required, optional or refused; see
+//!   `by_type.rs`. An absent type is `transfer`.
 //! - Codes, first wins: `field_missing`, `field_empty`, `field_too_long`, `field_malformed`, `type_unknown`,
-//!   `amount_malformed`, `amount_not_positive`, `amount_too_large`, `currency_unknown`, `amount_too_precise`,
+//!   `field_not_applicable`, `remainder_unknown`, `amount_malformed`, `amount_not_positive`, `amount_too_large`, `currency_unknown`, `amount_too_precise`,
 //!   `accounts_identical`, `time_malformed`, `time_out_of_range`. The order is fields, type, amount, currency, accounts,
 //!   time. A rule is checked on every field before the next rule is.
 //! - Answer: port `status`, `RJCT` in phase `outcome`, when the request has an id that can be repeated to its sender;
 //!   otherwise there is nobody to answer and the record goes to the dead letters.
 //! - `body_hash` covers what the payment means, not how it was written: payment id, source, type, both accounts, minor
-//!   units, currency, created_at in microseconds, channel, merchant, customer, description and metadata, in this order.
+//!   units, currency, created_at in microseconds, channel, merchant, customer, description, metadata, reference,
+//!   expires_at, remainder and reason, in this order.
 //!   `"12.3"` and `"12.30"` are the same body.
 //!
 //! Example: `{"id":"p-1",…,"amount":"-5","currency":"XYZ"}` is `amount_not_positive`, not `currency_unknown`.
 
 mod body_hash;
+mod by_type;
 #[cfg(test)]
 mod tests;
 
@@ -30,9 +35,12 @@ use tidemill_core::{
     Answer, AnyEvent, Class, CodeSpec, Context, Currency, EventTime, Flow, Meta, PortSpec, Processor, ProcessorSpec,
     Reject, Settings, StateError,
 };
-use tidemill_schemas::{Payment, PaymentBody, PaymentRequest, PaymentStatus, StatusCode, StatusPhase};
+use tidemill_schemas::{
+    Payment, PaymentBody, PaymentRequest, PaymentStatus, PaymentType, Remainder, StatusCode, StatusPhase,
+};
 
-use self::body_hash::body_hash;
+pub(crate) use self::body_hash::body_hash;
+use self::by_type::{FIELD_NOT_APPLICABLE, REMAINDER_UNKNOWN};
 use crate::fields::{
     self, AMOUNT_MALFORMED, AMOUNT_TOO_LARGE, AMOUNT_TOO_PRECISE, AmountText, CURRENCY_UNKNOWN, FIELD_EMPTY,
     FIELD_MALFORMED, FIELD_MISSING, FIELD_TOO_LONG, Fault, Field, Rule, TIME_MALFORMED, TIME_OUT_OF_RANGE,
@@ -56,6 +64,8 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         FIELD_TOO_LONG,
         FIELD_MALFORMED,
         TYPE_UNKNOWN,
+        FIELD_NOT_APPLICABLE,
+        REMAINDER_UNKNOWN,
         AMOUNT_MALFORMED,
         AMOUNT_NOT_POSITIVE,
         AMOUNT_TOO_LARGE,
@@ -86,9 +96,10 @@ const ACCOUNTS_IDENTICAL: CodeSpec = CodeSpec {
 };
 
 const STATUS: &str = "status";
-const TRANSFER: &str = "transfer";
 const METADATA_ENTRIES_MAX: usize = 64;
 const MICROS_PER_MINUTE: i64 = 60_000_000;
+/// How long a hold may last.
+const HOLD_MICROS_MAX: i64 = 400 * 24 * 60 * MICROS_PER_MINUTE;
 
 /// All other rules are part of the contract with senders.
 #[derive(Debug, Deserialize)]
@@ -149,28 +160,63 @@ impl ValidatePayment {
 /// What checking found the texts to mean.
 #[derive(Clone, Copy)]
 struct Checked {
+    payment_type: PaymentType,
+    remainder: Remainder,
     amount_minor: i64,
     currency: Currency,
     created_at: EventTime,
+    expires_at: Option<EventTime>,
 }
 
 fn check(request: &PaymentRequest, latest: EventTime) -> Result<Checked, Fault> {
-    check_fields(request)?;
-    if request.payment_type.as_deref().is_some_and(|name| name != TRANSFER) {
-        return Err(Fault(&TYPE_UNKNOWN, "/type"));
+    let payment_type = payment_type(request);
+    check_fields(request, payment_type)?;
+    let payment_type = payment_type.ok_or(Fault(&TYPE_UNKNOWN, "/type"))?;
+    by_type::check_applicable(request, payment_type)?;
+    let remainder = by_type::remainder(request)?;
+    let (amount_minor, currency) = amount(request)?;
+    if request.debit_account == request.credit_account {
+        return Err(Fault(&ACCOUNTS_IDENTICAL, "/credit_account"));
     }
-    let amount = AmountText::parse(text(&request.amount), "/amount")?;
+    let (created_at, expires_at) = times(request, latest)?;
+    Ok(Checked { payment_type, remainder, amount_minor, currency, created_at, expires_at })
+}
+
+/// `None` for one that is not known.
+fn payment_type(request: &PaymentRequest) -> Option<PaymentType> {
+    request.payment_type.as_deref().map_or(Some(PaymentType::Transfer), PaymentType::parse)
+}
+
+fn amount(request: &PaymentRequest) -> Result<(i64, Currency), Fault> {
+    let Some(text) = request.amount.as_deref() else {
+        return Ok((0, fields::currency(text(&request.currency), "/currency")?));
+    };
+    let amount = AmountText::parse(text, "/amount")?;
     if !amount.is_positive() {
         return Err(Fault(&AMOUNT_NOT_POSITIVE, "/amount"));
     }
     amount.check_size()?;
-    let currency = fields::currency(text(&request.currency), "/currency")?;
-    let amount_minor = amount.in_currency(currency)?;
-    if request.debit_account == request.credit_account {
-        return Err(Fault(&ACCOUNTS_IDENTICAL, "/credit_account"));
-    }
-    let created_at = created_at(request, latest)?;
-    Ok(Checked { amount_minor, currency, created_at })
+    let currency = fields::currency(self::text(&request.currency), "/currency")?;
+    Ok((amount.in_currency(currency)?, currency))
+}
+
+fn times(request: &PaymentRequest, latest: EventTime) -> Result<(EventTime, Option<EventTime>), Fault> {
+    let expires_at = request.expires_at.as_deref();
+    let created_at = match created_at(request, latest) {
+        // Whoever writes one time that cannot be read is told so before one that is too late.
+        Err(Fault(code, _)) if code.code == TIME_OUT_OF_RANGE.code && expires_at.is_some_and(is_malformed) => {
+            return Err(Fault(&TIME_MALFORMED, "/expires_at"));
+        }
+        created_at => created_at?,
+    };
+    let Some(text) = expires_at else { return Ok((created_at, None)) };
+    let expires_at = fields::time(text, "/expires_at")?;
+    let is_in_range = created_at < expires_at && expires_at.micros() - created_at.micros() <= HOLD_MICROS_MAX;
+    if is_in_range { Ok((created_at, Some(expires_at))) } else { Err(Fault(&TIME_OUT_OF_RANGE, "/expires_at")) }
+}
+
+fn is_malformed(time: &str) -> bool {
+    EventTime::parse(time).is_none()
 }
 
 fn created_at(request: &PaymentRequest, latest: EventTime) -> Result<EventTime, Fault> {
@@ -178,7 +224,7 @@ fn created_at(request: &PaymentRequest, latest: EventTime) -> Result<EventTime, 
     if created_at > latest { Err(Fault(&TIME_OUT_OF_RANGE, "/created_at")) } else { Ok(created_at) }
 }
 
-fn check_fields(request: &PaymentRequest) -> Result<(), Fault> {
+fn check_fields(request: &PaymentRequest, payment_type: Option<PaymentType>) -> Result<(), Fault> {
     let field = |pointer, text, rule| Field { pointer, text, rule };
     let merchant = request.merchant.as_ref();
     let mut checks = vec![
@@ -186,7 +232,7 @@ fn check_fields(request: &PaymentRequest) -> Result<(), Fault> {
         field("/source", request.source.as_deref(), Rule::Required),
         field("/debit_account", request.debit_account.as_deref(), Rule::Account),
         field("/credit_account", request.credit_account.as_deref(), Rule::Account),
-        field("/amount", request.amount.as_deref(), Rule::Required),
+        field("/amount", request.amount.as_deref(), by_type::amount_rule(payment_type)),
         field("/currency", request.currency.as_deref(), Rule::Required),
         field("/created_at", request.created_at.as_deref(), Rule::Required),
         field("/channel", request.channel.as_deref(), Rule::Required),
@@ -197,6 +243,7 @@ fn check_fields(request: &PaymentRequest) -> Result<(), Fault> {
         field("/merchant/country", merchant.and_then(|merchant| given(&merchant.country)), Rule::Optional),
         field("/description", request.description.as_deref(), Rule::Text),
     ];
+    checks.extend(by_type::fields(request, payment_type));
     for (name, value) in &request.metadata {
         checks.push(field("/metadata", Some(name), Rule::Optional));
         checks.push(field("/metadata", Some(value), Rule::Text));
@@ -226,7 +273,7 @@ fn payment(request: PaymentRequest, checked: Checked) -> Payment {
     let mut payment = PaymentBody {
         payment_id: request.id.unwrap_or_default(),
         source: request.source.unwrap_or_default(),
-        payment_type: request.payment_type.unwrap_or_else(|| TRANSFER.to_owned()),
+        payment_type: checked.payment_type,
         debit_account: request.debit_account.unwrap_or_default(),
         credit_account: request.credit_account.unwrap_or_default(),
         amount_minor: checked.amount_minor,
@@ -238,6 +285,10 @@ fn payment(request: PaymentRequest, checked: Checked) -> Payment {
         description: request.description,
         metadata: request.metadata,
         body_hash: String::new(),
+        reference: request.reference,
+        expires_at: checked.expires_at,
+        remainder: checked.remainder,
+        reason: request.reason,
     };
     payment.body_hash = body_hash(&payment);
     Payment { meta: Meta::default(), payment }
@@ -272,5 +323,7 @@ fn status(
         customer: presentable(request.customer.as_ref()).cloned(),
         channel: shown(&request.channel),
         event_time: fields::answer_time(created_at(request, latest), record_time),
+        payment_type: payment_type(request),
+        reference: presentable(request.reference.as_ref()).cloned(),
     })
 }

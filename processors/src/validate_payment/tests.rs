@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use tidemill_core::Outcome;
-use tidemill_schemas::Merchant;
+use tidemill_schemas::{Merchant, PaymentType};
 use tidemill_testkit::{Driver, Ran, TestRecord, rows};
 
 use super::*;
@@ -22,6 +22,7 @@ fn request() -> PaymentRequest {
         customer: text("c-1"),
         description: None,
         metadata: BTreeMap::from([("order".to_owned(), "o-1".to_owned())]),
+        ..PaymentRequest::default()
     }
 }
 
@@ -39,6 +40,10 @@ fn field<'a>(request: &'a mut PaymentRequest, name: &str) -> &'a mut Option<Stri
         "channel" => &mut request.channel,
         "customer" => &mut request.customer,
         "description" => &mut request.description,
+        "reference" => &mut request.reference,
+        "expires_at" => &mut request.expires_at,
+        "remainder" => &mut request.remainder,
+        "reason" => &mut request.reason,
         other => panic!("no field {other}"),
     }
 }
@@ -119,6 +124,97 @@ fn one_rule_at_a_time() {
     }
 }
 
+/// What each type needs: R required, o optional, - refused.
+#[test]
+fn fields_by_type() {
+    let table = "
+        type                | amount | reference | expires_at | remainder | reason
+        transfer            | R      | -         | -          | -         | -
+        deposit             | R      | -         | -          | -         | -
+        withdrawal          | R      | -         | -          | -         | -
+        authorise           | R      | -         | o          | -         | -
+        increment           | R      | R         | -          | -         | -
+        capture             | R      | R         | -          | o         | -
+        void                | o      | R         | -          | -         | o
+        force_post          | R      | o         | -          | -         | R
+        reverse             | R      | R         | -          | -         | R
+        refund              | R      | R         | -          | -         | o
+        chargeback          | R      | R         | -          | -         | R
+        chargeback_reversal | R      | R         | -          | -         | o
+    ";
+    let fields = [
+        ("amount", "5.00"),
+        ("reference", "p-0"),
+        ("expires_at", "2026-02-01T12:00:00Z"),
+        ("remainder", "keep"),
+        ("reason", "late"),
+    ];
+    let mut types = 0;
+    for row in rows(table) {
+        types += 1;
+        let mut least = PaymentRequest { payment_type: cell(row["type"]), ..request() };
+        for (name, value) in fields {
+            *field(&mut least, name) = Some(value.to_owned()).filter(|_| row[name] == "R");
+        }
+        assert_eq!(run(least.clone()).code(), "passed", "{row:?}");
+        for (name, value) in fields {
+            let mut changed = least.clone();
+            let slot = field(&mut changed, name);
+            *slot = if slot.is_some() { None } else { Some(value.to_owned()) };
+            let expected = match row[name] {
+                "R" => "field_missing",
+                "o" => "passed",
+                _ => "field_not_applicable",
+            };
+            let ran = run(changed);
+            assert_eq!(ran.code(), expected, "{name} of {}", row["type"]);
+            let pointer = ran.reject.as_ref().and_then(Reject::field).unwrap_or_default();
+            assert_eq!(pointer, if expected == "passed" { String::new() } else { format!("/{name}") });
+        }
+    }
+    assert_eq!(types, PaymentType::ALL.len());
+}
+
+#[test]
+fn holds_and_captures() {
+    let table = "
+        type      | reference | expires_at                  | remainder | code              | at
+        capture   | p-0       | ~                           | release   | passed            |
+        capture   | p-0       | ~                           | both      | remainder_unknown | /remainder
+        authorise | ~         | 2026-01-31T12:00:00.000001Z | ~         | passed            |
+        authorise | ~         | 2026-01-31T12:00:00Z        | ~         | time_out_of_range | /expires_at
+        authorise | ~         | 2027-03-07T12:00:00Z        | ~         | passed            |
+        authorise | ~         | 2027-03-07T12:00:00.000001Z | ~         | time_out_of_range | /expires_at
+        authorise | ~         | tomorrow                    | ~         | time_malformed    | /expires_at
+        void      |           | ~                           | ~         | field_empty       | /reference
+    ";
+    for row in rows(table) {
+        let mut request = PaymentRequest { payment_type: cell(row["type"]), ..request() };
+        for name in ["reference", "expires_at", "remainder"] {
+            *field(&mut request, name) = cell(row[name]);
+        }
+        let ran = run(request);
+        let pointer = ran.reject.as_ref().and_then(Reject::field).unwrap_or_default();
+        assert_eq!((ran.code(), pointer), (row["code"], row["at"]), "{row:?}");
+    }
+    let both = PaymentRequest {
+        payment_type: cell("authorise"),
+        created_at: cell("1999-01-01T00:00:00Z"),
+        expires_at: cell("tomorrow"),
+        ..request()
+    };
+    assert_eq!(run(both).code(), "time_malformed", "a rule is checked on every field before the next rule is");
+}
+
+#[test]
+fn a_void_may_leave_the_amount_out() {
+    let void = PaymentRequest { payment_type: cell("void"), reference: cell("p-0"), amount: None, ..request() };
+    let ran = run(void.clone());
+    let payment = &ran.passed_as::<Payment>().payment;
+    assert_eq!((payment.amount_minor, payment.reference.as_deref()), (0, Some("p-0")));
+    assert_eq!(run(PaymentRequest { currency: cell("XXX"), ..void }).code(), "currency_unknown");
+}
+
 #[test]
 fn merchant_and_metadata() {
     let entries = |count: usize| (0..count).map(|number| (number.to_string(), String::new())).collect();
@@ -149,7 +245,7 @@ fn the_payment_means_what_the_request_said() {
     let ran = run(request());
     let payment = &ran.passed_as::<Payment>().payment;
     assert_eq!((payment.amount_minor, payment.currency.as_str()), (1_234, "EUR"));
-    assert_eq!(payment.payment_type, "transfer");
+    assert_eq!(payment.payment_type, PaymentType::Transfer);
     assert_eq!(payment.created_at.to_string(), "2026-01-31T12:00:00Z");
     assert_eq!(payment.counterparty(), "m-7");
     assert_eq!(payment.body_hash, "277959c1adbe0ee3c819ab7f610a7b54", "as computed by another program");
@@ -187,6 +283,21 @@ fn the_hash_covers_every_field_and_no_spelling() {
         *field(&mut changed, name) = cell(value);
         hashes.push(hash(changed));
     }
+    hashes.push(hash(PaymentRequest { payment_type: cell("deposit"), ..request() }));
+    let hold = PaymentRequest { payment_type: cell("authorise"), ..request() };
+    hashes.push(hash(hold.clone()));
+    hashes.push(hash(PaymentRequest { expires_at: cell("2026-02-01T12:00:00Z"), ..hold }));
+    let refund = |reference: &str, reason: &str| PaymentRequest {
+        payment_type: cell("refund"),
+        reference: cell(reference),
+        reason: cell(reason),
+        ..request()
+    };
+    hashes.extend([refund("a", "~"), refund("b", "~"), refund("a", "b")].map(hash));
+    let capture = PaymentRequest { payment_type: cell("capture"), reference: cell("a"), ..request() };
+    hashes.push(hash(capture.clone()));
+    assert_eq!(hash(PaymentRequest { remainder: cell("release"), ..capture.clone() }), hash(capture.clone()));
+    hashes.push(hash(PaymentRequest { remainder: cell("keep"), ..capture }));
     hashes.push(hash(PaymentRequest { merchant: None, ..request() }));
     hashes.push(hash(PaymentRequest { metadata: BTreeMap::new(), ..request() }));
     let shifted = BTreeMap::from([("orde".to_owned(), "ro-1".to_owned())]);

@@ -7,8 +7,8 @@ use tidemill_core::{AnyEvent, Event, EventCodec, EventTime, Meta};
 use tidemill_schemas::{
     AccountBalance, AccountKind, AccountRequest, AccountStatus, Alert, CounterpartyProfile, CustomerPreferences,
     Decision, EntryKind, FeeSchedule, FeeTier, FraudLabel, FraudRules, Instruction, InstructionKind, LedgerEntry,
-    Merchant, Notification, PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus, Rule, RuleHit,
-    ScreenedPayment, StatusCode, StatusPhase, Verdict,
+    Merchant, Notification, PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus, PaymentType, Remainder,
+    Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
 };
 
 pub(crate) struct Sample {
@@ -64,7 +64,7 @@ fn body() -> PaymentBody {
     PaymentBody {
         payment_id: "p-1".to_owned(),
         source: "shop".to_owned(),
-        payment_type: "transfer".to_owned(),
+        payment_type: PaymentType::Capture,
         debit_account: "alice".to_owned(),
         credit_account: "bob".to_owned(),
         amount_minor: 1_234,
@@ -76,11 +76,25 @@ fn body() -> PaymentBody {
         description: text("Zwölf Äpfel 🍏"),
         metadata: metadata(),
         body_hash: "00112233445566778899aabbccddeeff".to_owned(),
+        reference: text("p-0"),
+        expires_at: Some(AT),
+        remainder: Remainder::Keep,
+        reason: text("late clearing"),
     }
 }
 
 fn bare_body() -> PaymentBody {
-    PaymentBody { merchant: None, customer: None, description: None, metadata: BTreeMap::new(), ..body() }
+    PaymentBody {
+        merchant: None,
+        customer: None,
+        description: None,
+        metadata: BTreeMap::new(),
+        reference: None,
+        expires_at: None,
+        remainder: Remainder::Release,
+        reason: None,
+        ..body()
+    }
 }
 
 fn counterparty() -> CounterpartyProfile {
@@ -125,6 +139,10 @@ fn payment_samples() -> Vec<Sample> {
         customer: text("c-1"),
         description: text("Zwölf Äpfel 🍏"),
         metadata: metadata(),
+        reference: text("p-0"),
+        expires_at: text("2026-02-07T12:00:00Z"),
+        remainder: text("keep"),
+        reason: text("late clearing"),
     };
     let screened = ScreenedPayment { meta: meta(), payment: body(), counterparty: counterparty() };
     let bare_screened =
@@ -158,9 +176,18 @@ fn answer_samples() -> Vec<Sample> {
         customer: text("c-1"),
         channel: "web".to_owned(),
         event_time: AT,
+        payment_type: Some(PaymentType::ChargebackReversal),
+        reference: text("p-0"),
     };
-    let bare_status =
-        PaymentStatus { meta: bare_meta(), reason: None, merchant_id: None, customer: None, ..status.clone() };
+    let bare_status = PaymentStatus {
+        meta: bare_meta(),
+        reason: None,
+        merchant_id: None,
+        customer: None,
+        payment_type: None,
+        reference: None,
+        ..status.clone()
+    };
     let decision = Decision {
         meta: meta(),
         payment_id: "p-1".to_owned(),
@@ -196,6 +223,8 @@ fn account_samples() -> Vec<Sample> {
         kind: text("customer"),
         limit: text("100.00"),
         created_at: text("2026-01-31T12:00:00Z"),
+        parent: text("household"),
+        holds: text("release"),
     };
     let status = AccountStatus {
         meta: meta(),
@@ -207,6 +236,7 @@ fn account_samples() -> Vec<Sample> {
         code: "account_exists".to_owned(),
         reason: text("an account of that name exists"),
         event_time: AT,
+        phase: StatusPhase::Repeat,
     };
     let bare_status = AccountStatus { meta: bare_meta(), reason: None, ..status.clone() };
     vec![
@@ -222,7 +252,7 @@ fn ledger_samples() -> Vec<Sample> {
         seq: 7,
         payment_id: "p-1".to_owned(),
         source: "shop".to_owned(),
-        kind: EntryKind::Return,
+        kind: EntryKind::Release,
         amount_minor: -1_234,
         currency: "EUR".to_owned(),
         balance_after_minor: i64::MIN,
@@ -230,13 +260,18 @@ fn ledger_samples() -> Vec<Sample> {
         leg_no: 3,
         fee_schedule: text("standard@1"),
         event_time: AT,
+        payment_type: PaymentType::ForcePost,
+        reference: text("p-0"),
+        hold_minor: -1_000,
+        pending_after_minor: 250,
     };
-    let bare_entry = LedgerEntry { meta: bare_meta(), kind: EntryKind::Debit, fee_schedule: None, ..entry.clone() };
+    let bare_entry =
+        LedgerEntry { meta: bare_meta(), kind: EntryKind::Debit, fee_schedule: None, reference: None, ..entry.clone() };
     let balance = AccountBalance {
         meta: meta(),
         account_id: "alice".to_owned(),
         customer: text("c-1"),
-        kind: AccountKind::External,
+        kind: AccountKind::Expense,
         currency: "EUR".to_owned(),
         posted_minor: 100,
         pending_minor: 30,
@@ -247,11 +282,13 @@ fn ledger_samples() -> Vec<Sample> {
         credits_frozen: false,
         closed: true,
         event_time: AT,
+        parent: text("household"),
+        pending_in_minor: 75,
     };
-    let bare_balance = AccountBalance { meta: bare_meta(), customer: None, ..balance.clone() };
+    let bare_balance = AccountBalance { meta: bare_meta(), customer: None, parent: None, ..balance.clone() };
     let instruction = Instruction {
         meta: meta(),
-        kind: InstructionKind::Return,
+        kind: InstructionKind::Announce,
         payment_id: "p-1".to_owned(),
         source: "shop".to_owned(),
         account_id: "alice".to_owned(),
@@ -264,8 +301,11 @@ fn ledger_samples() -> Vec<Sample> {
         leg_no: 3,
         event_time: AT,
         customer: text("c-1"),
+        payment_type: PaymentType::Refund,
+        reference: text("p-0"),
     };
-    let bare_instruction = Instruction { meta: bare_meta(), reason: None, customer: None, ..instruction.clone() };
+    let bare_instruction =
+        Instruction { meta: bare_meta(), reason: None, customer: None, reference: None, ..instruction.clone() };
     vec![
         sample(LedgerEntry::CODEC, entry, bare_entry),
         sample(AccountBalance::CODEC, balance, bare_balance),
@@ -327,15 +367,24 @@ fn reference_samples() -> Vec<Sample> {
         currency: "EUR".to_owned(),
         channel: "web".to_owned(),
         tiers: vec![
-            FeeTier { up_to_minor: Some(10_000), rate: "0.01".to_owned() },
-            FeeTier { up_to_minor: None, rate: "0.005".to_owned() },
+            FeeTier { up_to_minor: Some(10_000), rate: "0.01".to_owned(), flat_minor: Some(5) },
+            FeeTier { up_to_minor: None, rate: "0.005".to_owned(), flat_minor: None },
         ],
         flat_minor: 0,
         min_minor: 10,
         max_minor: Some(2_500),
         rounding: "half_even".to_owned(),
+        model: text("volume"),
+        payment_types: vec!["capture".to_owned()],
     };
-    let bare_schedule = FeeSchedule { meta: bare_meta(), tiers: Vec::new(), max_minor: None, ..schedule.clone() };
+    let bare_schedule = FeeSchedule {
+        meta: bare_meta(),
+        tiers: Vec::new(),
+        max_minor: None,
+        model: None,
+        payment_types: Vec::new(),
+        ..schedule.clone()
+    };
     let alert = Alert {
         meta: meta(),
         subject: "alice".to_owned(),

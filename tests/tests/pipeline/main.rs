@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod codes_page;
+mod holds;
 mod payments;
 mod restart;
 mod topologies;

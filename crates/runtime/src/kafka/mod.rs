@@ -1,4 +1,5 @@
-//! Apache Kafka behind the broker contract, through librdkafka.
+//! Apache Kafka behind the broker contract. Membership, administration and writing outside of transactions go through
+//! librdkafka; reading and transactions go over the [`wire`] by hand, where the cluster allows it.
 //!
 //! - No call waits without a deadline.
 //! - Every error of the client falls in the closed table of [`errors`]; nothing is decided by its text.
@@ -39,6 +40,16 @@ pub struct KafkaBroker {
     settings: Settings,
     admin: Admin,
     wire: Wire,
+    records: Records,
+}
+
+/// How records are read, and written in transactions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// By hand; through librdkafka what cannot be.
+    OverTheWire,
+    #[cfg(feature = "conformance")]
+    ThroughLibrdkafka,
 }
 
 impl KafkaBroker {
@@ -46,7 +57,16 @@ impl KafkaBroker {
     /// yet: only properties that do not exist or are the engine's own are an error, of kind `Misconfigured`.
     pub fn connect(bootstrap: &str, properties: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let settings = Settings::new(bootstrap, properties)?;
-        Ok(Arc::new(Self { admin: Admin::new(settings.clone()), wire: Wire::new(&settings), settings }))
+        let (admin, wire) = (Admin::new(settings.clone()), Wire::new(&settings));
+        Ok(Arc::new(Self { admin, wire, records: Records::OverTheWire, settings }))
+    }
+
+    /// As on a cluster that asks for more than `plaintext`: records go through librdkafka.
+    #[cfg(feature = "conformance")]
+    pub fn connect_through_librdkafka(bootstrap: &str) -> Result<Arc<Self>> {
+        let settings = Settings::new(bootstrap, &BTreeMap::new())?;
+        let (admin, wire) = (Admin::new(settings.clone()), Wire::new(&settings));
+        Ok(Arc::new(Self { admin, wire, records: Records::ThroughLibrdkafka, settings }))
     }
 }
 
@@ -56,14 +76,17 @@ impl Broker for KafkaBroker {
     }
 
     fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>> {
-        match self.wire.reader(isolation) {
-            Some(reader) => Ok(Box::new(reader)),
-            None => Ok(Box::new(KafkaReader::open(&self.settings, isolation)?)),
+        if self.records == Records::OverTheWire
+            && let Some(reader) = self.wire.reader(isolation)
+        {
+            return Ok(Box::new(reader));
         }
+        Ok(Box::new(KafkaReader::open(&self.settings, isolation)?))
     }
 
     fn producer(&self, options: &ProducerOptions) -> Result<Box<dyn Producer>> {
-        if let ProducerOptions::Transactional { id, timeout } = options
+        if self.records == Records::OverTheWire
+            && let ProducerOptions::Transactional { id, timeout } = options
             && let Some(producer) = self.wire.producer(id, *timeout)?
         {
             return Ok(Box::new(producer));

@@ -1,17 +1,21 @@
 //! The bytes of the stores: what was written by a released version stays readable.
 
-use tidemill_core::{EventTime, StateValue, Store};
-use tidemill_schemas::{AccountKind, StatusCode};
-use tidemill_testkit::MemoryState;
+use std::borrow::Cow;
 
-use super::super::accounts::{ACCOUNTS, Account};
-use super::super::outcomes::{
-    ACCOUNT_REQUEST_OUTCOMES, AccountRequestOutcome, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep,
-};
-use super::world::World;
-use crate::fixture::check_state;
+use tidemill_core::{EventTime, StateValue, Store};
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::identity;
+use tidemill_schemas::{AccountKind, PaymentType, StatusCode};
+use tidemill_testkit::MemoryState;
+
+use super::super::account_commands::{ACCOUNT_REQUEST_OUTCOMES, AccountRequestOutcome};
+use super::super::accounts::{ACCOUNTS, Account, CurrencyCode};
+use super::super::holds::{Hold, HoldState, OPEN_HOLDS, OpenHold};
+use super::super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
+use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, Receipt};
+use super::world::World;
+use crate::fingerprint::Fingerprint;
+use crate::fixture::{check_state, payment_body};
 
 const AT: EventTime = EventTime(1_769_860_800_000_000);
 
@@ -24,31 +28,62 @@ fn check<V: StateValue>(store: Store<V>, value: &V) {
 #[test]
 fn state_bytes_stay_as_they_are() {
     let account = Account {
-        customer: Some("cust-1".to_owned()),
-        kind: AccountKind::External,
-        currency: "EUR".to_owned(),
-        limit_minor: 10_000,
-        posted_minor: -4_040,
-        pending_minor: 100,
-        seq: 2,
+        currency: CurrencyCode::new("EUR"),
+        kind: AccountKind::Expense,
         debits_frozen: true,
         credits_frozen: false,
         closed: true,
+        limit_minor: 10_000,
+        posted_minor: -4_040,
+        pending_minor: 100,
+        pending_in_minor: 75,
+        seq: 2,
+        open_holds: 1,
+        holds_opened: 7,
+        next_expiry_at: EventTime(AT.0 + 2),
         opened_at: AT,
         last_event_time: EventTime(AT.0 + 1),
+        customer: Some("cust-1".to_owned()),
+        parent: Some("household".to_owned()),
     };
     check(ACCOUNTS, &account);
+    let hold = Hold {
+        number: 7,
+        authorised_minor: 4_000,
+        captured_minor: 1_000,
+        held_minor: 0,
+        expires_at: AT,
+        state: HoldState::Expired,
+    };
     let outcome = PaymentOutcome {
-        body_hash: "0123456789abcdef0123456789abcdef".to_owned(),
-        status: StatusCode::RCVD,
-        code: "ok".to_owned(),
+        body: Fingerprint::of(&payment_body()).expect("has a hash"),
+        payment_type: PaymentType::ChargebackReversal,
+        status: StatusCode::CANC,
+        currency: CurrencyCode::new("EUR"),
+        amount_minor: 4_000,
         fee_minor: 40,
-        fee_schedule: "standard@1".to_owned(),
         at: AT,
-        aftermath: Aftermath::InSuspense("credit_account_closed".to_owned()),
+        hold: Some(hold),
+        aftermath: Aftermath::Reversed("p-9".to_owned()),
+        code: Cow::Borrowed("ok"),
+        fee_schedule: "standard@1".to_owned(),
+        credit_account: "acc-2".to_owned(),
+        reference: Some("p-0".to_owned()),
     };
     check(PAYMENT_OUTCOMES, &outcome);
-    check(SWEEP, &Sweep { clock: Some(AT), outcomes_since: 63, cursor: b"cursor".to_vec() });
+    check(OPEN_HOLDS, &OpenHold { identity: identity("bank", "acc-1", "h-1") });
+    let payment_type = PaymentType::Chargeback;
+    check(RECEIPTS, &Receipt { payment_type, amount_minor: 4_000, given_back_minor: 500, reversed: true, at: AT });
+    check(INCOMING_HOLDS, &IncomingHold { held_minor: 4_000 });
+    let sweep = Sweep {
+        clock: Some(AT),
+        outcomes_since: 63,
+        receipts_since: 7,
+        outcomes_cursor: b"cursor".to_vec(),
+        holds_cursor: b"holds".to_vec(),
+        receipts_cursor: b"receipts".to_vec(),
+    };
+    check(SWEEP, &sweep);
 }
 
 /// The hash is part of the bytes: a request sent again after an upgrade must still be the same request.
@@ -57,6 +92,7 @@ fn request_hashes_stay_as_they_are() {
     let mut world = World::new("");
     let action = AccountAction::Open {
         customer: Some("cust-1".to_owned()),
+        parent: Some("household".to_owned()),
         currency: "EUR".to_owned(),
         kind: AccountKind::External,
         limit_minor: 10_000,

@@ -1,18 +1,25 @@
 //! The ledger as scenarios that read like one, against a reference model, and byte by byte.
 
+mod audit;
 mod fixtures;
-mod model;
+mod gives_back;
+mod holds;
+mod precedence;
+mod reference;
 mod requests;
+mod retention;
 mod scenarios;
 mod script;
+mod stories;
+mod streams;
 mod world;
 
 use tidemill_core::{EventTime, Meta, Outcome, Settings};
-use tidemill_schemas::{AccountKind, CounterpartyProfile, PaymentBody, PaymentStatus, ScreenedPayment};
+use tidemill_schemas::{AccountKind, CounterpartyProfile, PaymentBody, PaymentStatus, ScoredPayment, ScreenedPayment};
 use tidemill_testkit::{Driver, rows};
 
 use super::SPEC;
-use super::accounts::{ACCOUNTS, Account};
+use super::accounts::{ACCOUNTS, Account, CurrencyCode};
 use super::outcomes::PAYMENT_OUTCOMES;
 use crate::{charge_fee, profile_payer, score_fraud};
 
@@ -24,6 +31,12 @@ fn settings_are_checked() {
         ("outcome_retention_days = 0", Some("outcome_retention_days")),
         ("outcome_retention_days = 3651", Some("outcome_retention_days")),
         ("return_fees = true", Some("return_fees")),
+        ("refund_days = 0", Some("refund_days")),
+        ("hold_days = 401", Some("hold_days")),
+        ("holds_per_account_max = 0", Some("holds_per_account_max")),
+        ("over_capture_percent = 101", Some("over_capture_percent")),
+        ("reverse_when_spent = \"force\"", None),
+        ("reverse_when_spent = \"ask\"", Some("")),
     ];
     for (text, expected) in cases {
         let built = (SPEC.build)(&Settings(text.parse().expect("is TOML")));
@@ -37,10 +50,10 @@ fn settings_are_checked() {
 fn the_ledger_ends_the_chain_of_the_default_topology() {
     let chain = [&profile_payer::SPEC, &score_fraud::SPEC, &charge_fee::SPEC, &SPEC];
     let mut driver = Driver::new(&chain.map(|spec| (spec, spec.example)));
-    let payer = Account::open(None, AccountKind::Customer, "EUR".to_owned(), 5_000, EventTime::EARLIEST);
+    let payer = Account::open(AccountKind::Customer, CurrencyCode::new("EUR"), 5_000, EventTime::EARLIEST);
     ACCOUNTS.put(&mut driver.state, b"acc-1", &payer).expect("can be written");
     let payment = |id: &str, amount_minor: i64, hash: &str| {
-        let (payment_id, body_hash) = (id.to_owned(), hash.to_owned());
+        let (payment_id, body_hash) = (id.to_owned(), hash.repeat(16));
         let payment = PaymentBody { payment_id, amount_minor, body_hash, ..crate::fixture::payment_body() };
         ScreenedPayment { meta: Meta::default(), payment, counterparty: CounterpartyProfile::default() }
     };
@@ -75,7 +88,7 @@ fn the_ledger_ends_the_chain_of_the_default_topology() {
 fn a_missing_fee_schedule_is_not_answered_and_writes_nothing() {
     let mut driver = Driver::new(&[(&charge_fee::SPEC, ""), (&SPEC, "")]);
     let payment = crate::fixture::payment_body();
-    let ran = driver.send_event(world::scored(payment));
+    let ran = driver.send_event(ScoredPayment { payment, decision: None });
     assert_eq!(ran.outcome, Outcome::Dead("fee_schedule_missing"));
     assert!(ran.emitted.is_empty());
     assert_eq!(driver.state.len(PAYMENT_OUTCOMES.name()), 0);

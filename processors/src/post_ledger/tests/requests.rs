@@ -1,51 +1,109 @@
 //! Account requests under the same id, contradictory instructions, and how long outcomes are kept.
 
 use tidemill_core::{Class, EventTime, Outcome};
-use tidemill_schemas::account::{AccountAction, Sides};
-use tidemill_schemas::{AccountKind, Instruction, InstructionKind, Verdict};
+use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
+use tidemill_schemas::{AccountKind, Instruction, InstructionKind, PaymentType, StatusPhase};
 
-use super::super::accounts::ACCOUNTS;
 use super::super::outcomes::PAYMENT_OUTCOMES;
 use super::world::{Pay, World};
 
 fn open(customer: Option<&str>, currency: &str, kind: AccountKind, limit_minor: i64) -> AccountAction {
-    AccountAction::Open { customer: customer.map(str::to_owned), currency: currency.to_owned(), kind, limit_minor }
+    AccountAction::Open {
+        customer: customer.map(str::to_owned),
+        parent: None,
+        currency: currency.to_owned(),
+        kind,
+        limit_minor,
+    }
 }
 
 #[test]
 fn a_request_id_with_any_other_content_conflicts() {
     let mut world = World::new("");
-    let first = world.command("r", "a", open(None, "EUR", AccountKind::Customer, 5));
+    let open_with = |customer: Option<&str>, parent: Option<&str>| AccountAction::Open {
+        customer: customer.map(str::to_owned),
+        parent: parent.map(str::to_owned),
+        currency: "EUR".to_owned(),
+        kind: AccountKind::Customer,
+        limit_minor: 5,
+    };
+    let first = world.command("r", "a", open_with(None, None));
     assert_eq!(world.send(first.clone()), "applied");
+    let change_limit = AccountAction::ChangeLimit { limit_minor: 5, currency: "EUR".to_owned() };
     let changed = [
-        open(Some(""), "EUR", AccountKind::Customer, 5),
-        open(None, "JPY", AccountKind::Customer, 5),
-        open(None, "EUR", AccountKind::Merchant, 5),
-        open(None, "EUR", AccountKind::Customer, 6),
-        AccountAction::Freeze(Sides::Debits),
-        AccountAction::Freeze(Sides::Credits),
-        AccountAction::Thaw(Sides::Debits),
-        AccountAction::Close,
+        ("customer", open_with(Some(""), None)),
+        ("parent", open_with(None, Some("b"))),
+        ("currency", open(None, "JPY", AccountKind::Customer, 5)),
+        ("kind", open(None, "EUR", AccountKind::Merchant, 5)),
+        ("limit", open(None, "EUR", AccountKind::Customer, 6)),
+        ("type", AccountAction::Freeze(Sides::Debits)),
+        ("type", AccountAction::Thaw(Sides::Debits)),
+        ("type", change_limit),
+        ("type", AccountAction::Close(OpenHolds::Refuse)),
     ];
-    for action in changed {
+    for (field, action) in changed {
         let command = world.command("r", "a", action);
         assert_eq!(world.send(command.clone()), "idempotency_conflict", "{command:?}");
+        let reason = world.account_statuses.last().and_then(|status| status.reason.clone()).expect("a reason");
+        assert!(reason.contains(&format!("another {field};")), "{reason}");
     }
     let mut later = first.clone();
     later.created_at = EventTime(first.created_at.0 + 1);
     assert_eq!(world.send(later), "idempotency_conflict");
     assert_eq!(world.send(first), "duplicate", "the first outcome is untouched");
-    let answers: Vec<_> =
-        world.account_statuses.iter().map(|status| (status.status.as_str(), status.code.as_str())).collect();
-    assert_eq!(answers[0], ("done", "ok"));
-    assert_eq!(answers[1], ("refused", "idempotency_conflict"));
-    assert_eq!(answers[answers.len() - 1], ("done", "ok"));
+    let answers: Vec<_> = world
+        .account_statuses
+        .iter()
+        .map(|status| (status.status.as_str(), status.code.as_str(), status.phase))
+        .collect();
+    assert_eq!(answers[0], ("done", "ok", StatusPhase::Outcome));
+    assert_eq!(answers[1], ("refused", "idempotency_conflict", StatusPhase::Repeat));
+    assert_eq!(answers[answers.len() - 1], ("done", "ok", StatusPhase::Repeat));
+}
+
+/// Every field that a request of one type can say differently.
+#[test]
+fn requests_of_one_type_are_told_apart() {
+    let limit = |limit_minor, currency: &str| AccountAction::ChangeLimit { limit_minor, currency: currency.to_owned() };
+    let pairs = [
+        ("kind", AccountAction::Freeze(Sides::Debits), AccountAction::Freeze(Sides::Credits)),
+        ("kind", AccountAction::Thaw(Sides::Debits), AccountAction::Thaw(Sides::Both)),
+        ("kind", AccountAction::Close(OpenHolds::Refuse), AccountAction::Close(OpenHolds::Release)),
+        ("limit", limit(5, "EUR"), limit(6, "EUR")),
+        ("currency", limit(5, "EUR"), limit(5, "USD")),
+    ];
+    for (field, first, second) in pairs {
+        let mut world = World::new("");
+        world.request("a", open(None, "EUR", AccountKind::Customer, 0));
+        assert_eq!(world.send(world.command("r", "a", first.clone())), "applied");
+        assert_eq!(world.send(world.command("r", "a", second)), "idempotency_conflict", "{first:?}");
+        let reason = world.account_statuses.last().and_then(|status| status.reason.clone()).expect("a reason");
+        assert!(reason.contains(&format!("another {field};")), "{reason}");
+    }
+}
+
+#[test]
+fn a_limit_counts_from_the_next_payment_on() {
+    super::script::play(
+        "open a limit 10.00
+         open b
+         pay p1 a b 10.00
+         limit a 5.00
+         available a                      -> -5.00
+         pay p2 a b 0.01                  -> insufficient_funds
+         limit a 20.00
+         pay p3 a b 10.00
+         limit a 20 in JPY                -> currency_mismatch
+         limit nobody 1.00                -> account_not_found
+         close b
+         limit b 1.00                     -> account_closed",
+    );
 }
 
 #[test]
 fn a_refused_request_stays_refused() {
     let mut world = World::new("");
-    let close = world.command("r", "a", AccountAction::Close);
+    let close = world.command("r", "a", AccountAction::Close(OpenHolds::Refuse));
     assert_eq!(world.send(close.clone()), "account_not_found");
     assert_eq!(world.request("a", open(None, "EUR", AccountKind::Customer, 0)), "applied");
     assert_eq!(world.send(close), "duplicate");
@@ -55,22 +113,11 @@ fn a_refused_request_stays_refused() {
 }
 
 #[test]
-fn an_account_with_open_holds_is_not_closed() {
-    let mut world = World::new("");
-    world.request("a", open(None, "EUR", AccountKind::Customer, 5));
-    let state = &mut world.task_of("a").state;
-    let mut account = state.read(ACCOUNTS, b"a").expect("was opened");
-    account.pending_minor = 1;
-    ACCOUNTS.put(state, b"a", &account).expect("can be written");
-    assert_eq!(world.request("a", AccountAction::Close), "account_not_empty");
-}
-
-#[test]
 fn nobody_opens_an_account_of_an_internal_kind() {
     for kind in [AccountKind::Fee, AccountKind::InTransit, AccountKind::Suspense] {
         assert_eq!(World::new("").request("a", open(None, "EUR", kind, 0)), "account_reserved", "{kind:?}");
     }
-    for kind in [AccountKind::Customer, AccountKind::Merchant, AccountKind::Receivable, AccountKind::External] {
+    for kind in [AccountKind::Customer, AccountKind::Merchant, AccountKind::External, AccountKind::Asset] {
         assert_eq!(World::new("").request("a", open(None, "EUR", kind, 0)), "applied", "{kind:?}");
     }
 }
@@ -92,13 +139,17 @@ fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
         leg_no: 2,
         event_time: EventTime::EARLIEST,
         customer: None,
+        payment_type: PaymentType::Transfer,
+        reference: None,
     };
     let cases = [
         Instruction { amount_minor: 0, ..sound.clone() },
         Instruction { fee_minor: -1, ..sound.clone() },
         Instruction { account_id: "a".to_owned(), ..sound.clone() },
         Instruction { kind: InstructionKind::Return, ..sound.clone() },
-        Instruction { kind: InstructionKind::Return, account_id: "a".to_owned(), ..sound },
+        Instruction { kind: InstructionKind::Return, account_id: "a".to_owned(), ..sound.clone() },
+        Instruction { kind: InstructionKind::Announce, amount_minor: -1, ..sound.clone() },
+        Instruction { kind: InstructionKind::Announce, account_id: "a".to_owned(), ..sound },
     ];
     for instruction in cases {
         let mut world = World::new("");
@@ -114,9 +165,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 
 /// A payment that is refused, at `now`; only its outcome is of interest.
 fn refused(world: &mut World, id: &str) -> &'static str {
-    let (from, to, currency) = ("nobody".to_owned(), "b".to_owned(), "EUR".to_owned());
-    let verdict = Verdict::Accept;
-    let priced = world.priced(&Pay { id: id.to_owned(), from, to, amount_minor: 1, fee_minor: 0, currency, verdict });
+    let priced = world.priced(&Pay::new(PaymentType::Transfer, id, "nobody", "b", 1));
     world.task_of("nobody").send_event(priced).code()
 }
 

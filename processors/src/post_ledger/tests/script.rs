@@ -2,17 +2,22 @@
 //!
 //! | line | result when it is not written |
 //! |---|---|
-//! | `open <account> [limit <amount>] [in <currency>]`, `close <account>` | `applied` |
-//! | `freeze <account> <debits|credits|both>`, `thaw …` | `applied` |
+//! | `open <account> [limit <amount>] [in <currency>] [kind <kind>]`, `close <account> [release]` | `applied` |
+//! | `freeze <account> <debits|credits|both>`, `thaw …`, `limit <account> <amount>` | `applied` |
 //! | `pay <id> <from> <to> <amount> [fee <amount>] [in <currency>]` | `posted` |
+//! | `deposit`, `withdraw`, `force` likewise; `force` with or without `of <id>` | `posted` |
+//! | `authorise <id> <from> <to> <amount> [lasts <seconds>]`, `increment <id> <from> <to> <total> of <id>` | `posted` |
+//! | `capture <id> <from> <to> <amount> of <id> [keep] [fee <amount>]`, `void <id> <from> <to> <amount|rest> of <id>` | `posted` |
+//! | `refund`, `reverse`, `chargeback`, `unchargeback <id> <from> <to> <amount> of <id>` | `posted` |
 //! | `decline <id> <from> <to> <amount>`: as `pay`, but the scoring before the ledger declines it | |
 //! | `deliver`: every task reads its instructions until none is left | |
-//! | `balance <account>`, `available <account>`, `entries <account>`, `status <payment>`, `alerts` | |
+//! | `at <seconds>`: from here on records are made so long after the start; each takes a second | |
+//! | `balance <account>`, `available <account>`, `account <account>`, `entries <account>`, `status <payment>`, `alerts` | |
 //! | `total <in_transit|fees|suspense>`: over all tasks, in EUR | |
 
 use tidemill_core::{Amount, Currency};
-use tidemill_schemas::account::{AccountAction, Sides};
-use tidemill_schemas::{AccountKind, Verdict};
+use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
+use tidemill_schemas::{AccountKind, PaymentType, Remainder, Verdict};
 
 use super::world::{Pay, World, money};
 
@@ -22,17 +27,22 @@ use super::world::{Pay, World, money};
 /// At the first line whose result is another than the one that is written.
 pub(super) fn play_with(settings: &str, scenario: &str) -> World {
     let mut world = World::new(settings);
+    let start = world.now;
     for line in scenario.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (command, expected) = match line.split_once("->") {
             Some((command, expected)) => (command.trim(), Some(expected.trim())),
             None => (line, None),
         };
         let words: Vec<&str> = command.split_whitespace().collect();
+        if let ["at", time] = words[..] {
+            world.now.0 = start.0 + micros(time);
+            continue;
+        }
         let result = play_line(&mut world, &words);
         let default = match words[0] {
-            "pay" => "posted",
+            "open" | "close" | "freeze" | "thaw" | "limit" => "applied",
             "deliver" => "",
-            _ => "applied",
+            _ => "posted",
         };
         assert_eq!(result, expected.unwrap_or(default), "{line}");
         world.now.0 += 1_000_000;
@@ -44,59 +54,103 @@ pub(super) fn play(scenario: &str) -> World {
     play_with("", scenario)
 }
 
+/// Seconds with up to six decimal places.
+fn micros(seconds: &str) -> i64 {
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    format!("{whole}{fraction:0<6}").parse().expect("seconds")
+}
+
 fn play_line(world: &mut World, words: &[&str]) -> String {
     let currency = option(words, "in").unwrap_or("EUR");
-    let minor = |text: &str| {
-        let amount = Amount::parse(text, Currency::parse(currency).expect("a known currency")).expect("an amount");
-        i64::try_from(amount.minor).expect("fits 64 bits")
-    };
+    if let Some(pay) = payment(words, currency) {
+        return world.pay(&pay).to_owned();
+    }
+    let minor = |text: &str| parse_minor(text, currency);
     match *words {
-        ["open", account, ..] => world
-            .request(
-                account,
-                AccountAction::Open {
-                    customer: Some(format!("customer of {account}")),
-                    currency: currency.to_owned(),
-                    kind: AccountKind::Customer,
-                    limit_minor: option(words, "limit").map_or(0, minor),
-                },
-            )
-            .to_owned(),
-        ["close", account] => world.request(account, AccountAction::Close).to_owned(),
+        ["open", account, ..] => {
+            let action = AccountAction::Open {
+                customer: Some(format!("customer of {account}")),
+                parent: None,
+                currency: currency.to_owned(),
+                kind: option(words, "kind").map_or(AccountKind::Customer, parse_kind),
+                limit_minor: option(words, "limit").map_or(0, minor),
+            };
+            world.request(account, action).to_owned()
+        }
+        ["close", account] => world.request(account, AccountAction::Close(OpenHolds::Refuse)).to_owned(),
+        ["close", account, "release"] => world.request(account, AccountAction::Close(OpenHolds::Release)).to_owned(),
         ["freeze", account, sides] => world.request(account, AccountAction::Freeze(parse_sides(sides))).to_owned(),
         ["thaw", account, sides] => world.request(account, AccountAction::Thaw(parse_sides(sides))).to_owned(),
-        [verb @ ("pay" | "decline"), id, from, to, amount, ..] => world
-            .pay(&Pay {
-                id: id.to_owned(),
-                from: from.to_owned(),
-                to: to.to_owned(),
-                amount_minor: minor(amount),
-                fee_minor: option(words, "fee").map_or(0, minor),
-                currency: currency.to_owned(),
-                verdict: if verb == "pay" { Verdict::Accept } else { Verdict::Decline },
-            })
-            .to_owned(),
+        ["limit", account, amount, ..] => {
+            let action = AccountAction::ChangeLimit { limit_minor: minor(amount), currency: currency.to_owned() };
+            world.request(account, action).to_owned()
+        }
         ["deliver"] => {
             world.deliver_all();
             String::new()
         }
+        _ => answer(world, words),
+    }
+}
+
+/// The answer to a question.
+fn answer(world: &World, words: &[&str]) -> String {
+    let available = |minor: i128| i64::try_from(minor).expect("fits 64 bits");
+    match *words {
         ["balance", account] => {
             let account = &world.accounts()[account];
-            money(account.posted_minor, &account.currency)
+            money(account.posted_minor, account.currency.as_str())
         }
         ["available", account] => {
             let account = &world.accounts()[account];
-            money(i64::try_from(account.available_minor()).expect("fits 64 bits"), &account.currency)
+            money(available(account.available_minor()), account.currency.as_str())
+        }
+        ["account", account] => {
+            let account = &world.accounts()[account];
+            let money = |minor| money(minor, account.currency.as_str());
+            let [posted, out, expected] =
+                [account.posted_minor, account.pending_minor, account.pending_in_minor].map(money);
+            let available = money(available(account.available_minor()));
+            format!("posted {posted} out {out} in {expected} available {available}")
         }
         ["entries", account] => world.entries_text(account),
         ["status", payment] => world.status_text(payment),
-        ["alerts"] => world.alerts.iter().map(|alert| format!("{} {}", alert.code, alert.subject)).collect(),
+        ["alerts"] => {
+            let texts = world.alerts.iter().map(|alert| format!("{} {}", alert.code, alert.subject));
+            texts.collect::<Vec<_>>().join(", ")
+        }
         ["total", internal] => {
             let totals = world.internal_minor(&format!("{internal}."));
-            money(i64::try_from(totals.get("EUR").copied().unwrap_or_default()).expect("fits 64 bits"), "EUR")
+            money(available(totals.get("EUR").copied().unwrap_or_default()), "EUR")
         }
         _ => panic!("no such line: {words:?}"),
     }
+}
+
+fn payment(words: &[&str], currency: &str) -> Option<Pay> {
+    let [verb, id, from, to, amount, ..] = *words else { return None };
+    let payment_type = match verb {
+        "pay" | "decline" => PaymentType::Transfer,
+        "withdraw" => PaymentType::Withdrawal,
+        "force" => PaymentType::ForcePost,
+        "unchargeback" => PaymentType::ChargebackReversal,
+        verb => PaymentType::parse(verb)?,
+    };
+    let amount_minor = if amount == "rest" { 0 } else { parse_minor(amount, currency) };
+    Some(Pay {
+        fee_minor: option(words, "fee").map_or(0, |fee| parse_minor(fee, currency)),
+        currency: currency.to_owned(),
+        reference: option(words, "of").map(str::to_owned),
+        lasts_micros: option(words, "lasts").map(micros),
+        remainder: if words.contains(&"keep") { Remainder::Keep } else { Remainder::Release },
+        verdict: if verb == "decline" { Verdict::Decline } else { Verdict::Accept },
+        ..Pay::new(payment_type, id, from, to, amount_minor)
+    })
+}
+
+fn parse_minor(text: &str, currency: &str) -> i64 {
+    let amount = Amount::parse(text, Currency::parse(currency).expect("a known currency")).expect("an amount");
+    i64::try_from(amount.minor).expect("fits 64 bits")
 }
 
 fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
@@ -109,5 +163,18 @@ fn parse_sides(text: &str) -> Sides {
         "credits" => Sides::Credits,
         "both" => Sides::Both,
         _ => panic!("no such side: {text}"),
+    }
+}
+
+fn parse_kind(text: &str) -> AccountKind {
+    match text {
+        "customer" => AccountKind::Customer,
+        "merchant" => AccountKind::Merchant,
+        "external" => AccountKind::External,
+        "asset" => AccountKind::Asset,
+        "liability" => AccountKind::Liability,
+        "income" => AccountKind::Income,
+        "expense" => AccountKind::Expense,
+        _ => panic!("no such kind: {text}"),
     }
 }

@@ -101,7 +101,7 @@ impl Cluster {
     /// How many connections have been lost, those that the other side has closed meanwhile among them.
     pub(super) fn lost(&mut self) -> u32 {
         let before = self.connections.len();
-        self.connections.retain(|_, connection| !connection.is_stale());
+        self.connections.retain(|_, connection| !connection.is_closed());
         self.lost += u32::try_from(before - self.connections.len()).unwrap_or(u32::MAX);
         self.lost
     }

@@ -104,10 +104,13 @@ impl Connection {
         &self.stream
     }
 
-    /// Whether the other side has closed the connection, or sent something that nobody has asked for.
-    pub(super) fn is_stale(&self) -> bool {
+    /// Whether the other side has closed the connection.
+    pub(super) fn is_closed(&self) -> bool {
         let peeked = rustix::net::recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
+        match peeked {
+            Ok((bytes, _)) => bytes == 0,
+            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
+        }
     }
 
     /// The version in which both sides make this request, if there is one.

@@ -108,3 +108,62 @@ impl Lane {
         self.sequence = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDENTITY: Identity = Identity { producer_id: 1, epoch: 0 };
+
+    fn lane_with(batches: usize) -> Lane {
+        let mut lane = Lane::new(TopicPartition::new("topic", 0), 0);
+        (0..batches).for_each(|_| write(&mut lane));
+        lane
+    }
+
+    fn write(lane: &mut Lane) {
+        let record =
+            Outgoing { topic: "topic", partition: 0, timestamp_ms: 1, key: None, value: Some(b"v"), headers: &[] };
+        lane.push(&record, IDENTITY, Compression::None);
+        lane.seal(IDENTITY, Compression::None);
+    }
+
+    fn answer(lane: &mut Lane, is_taken: Option<u64>) {
+        lane.awaited -= 1;
+        match is_taken {
+            Some(offset) => lane.acknowledge(Some(offset)),
+            None => lane.refuse(),
+        }
+    }
+
+    #[test]
+    fn what_was_refused_and_all_behind_it_is_sent_again_in_order_once_nothing_is_under_way() {
+        let mut lane = lane_with(3);
+        let first: Vec<_> = std::iter::from_fn(|| lane.take_unsent()).map(|batch| batch.bytes).collect();
+        assert_eq!((first.len(), lane.awaited), (3, 3));
+        answer(&mut lane, Some(10));
+        answer(&mut lane, None);
+        assert!(lane.take_unsent().is_none(), "the third is still under way");
+        answer(&mut lane, None);
+        let again: Vec<_> = std::iter::from_fn(|| lane.take_unsent()).map(|batch| batch.bytes).collect();
+        assert_eq!(again, first[1..], "the same bytes, with the same sequence numbers");
+        answer(&mut lane, Some(11));
+        answer(&mut lane, Some(12));
+        assert!(lane.is_idle());
+        assert_eq!(lane.next_offset, Some(13));
+    }
+
+    #[test]
+    fn sequence_numbers_begin_anew_with_every_transaction() {
+        let sequence = |lane: &mut Lane| {
+            let bytes = lane.take_unsent().expect("a batch").bytes;
+            i32::from_be_bytes(bytes[53..57].try_into().expect("four bytes"))
+        };
+        let mut lane = lane_with(2);
+        assert_eq!((sequence(&mut lane), sequence(&mut lane)), (0, 1));
+        lane.reset();
+        assert!(lane.is_idle() && lane.take_unsent().is_none());
+        write(&mut lane);
+        assert_eq!(sequence(&mut lane), 0);
+    }
+}

@@ -151,3 +151,185 @@ impl AbortedTransactions {
         Ok(batch.is_transactional() && self.skipped.contains(&batch.producer_id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::fetch_response::AbortedTransaction;
+    use kafka_protocol::protocol::StrBytes;
+    use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+
+    use super::*;
+
+    const ABORT: &[u8] = &[0, 0, 0, 0];
+    const COMMIT: &[u8] = &[0, 0, 0, 1];
+
+    fn record(offset: i64, producer_id: i64, value: &str) -> Record {
+        Record {
+            transactional: producer_id >= 0,
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: 0,
+            producer_id,
+            producer_epoch: 0,
+            timestamp_type: TimestampType::Creation,
+            offset,
+            sequence: offset as i32,
+            timestamp: 1_000 + offset,
+            key: (offset % 2 == 0).then(|| b"key".to_vec().into()),
+            value: Some(value.as_bytes().to_vec().into()),
+            headers: [(StrBytes::from_static_str("name"), Some(b"content".to_vec().into()))].into_iter().collect(),
+        }
+    }
+
+    fn marker(offset: i64, producer_id: i64, kind: &[u8]) -> Record {
+        let value = Some(vec![0; 6].into());
+        Record {
+            control: true,
+            key: Some(kind.to_vec().into()),
+            value,
+            headers: Default::default(),
+            ..record(offset, producer_id, "")
+        }
+    }
+
+    /// Batches by an encoder that is not ours, each with its own codec.
+    fn bytes(batches: &[(&[Record], i16)]) -> Bytes {
+        let mut all = Vec::new();
+        for (records, codec) in batches {
+            let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+            let mut one = Vec::new();
+            RecordBatchEncoder::encode(&mut one, records.iter(), &options).expect("records can be written");
+            if *codec != 0 {
+                let packed = pack(&one.split_off(61), *codec);
+                one.extend_from_slice(&packed);
+                one[22] |= *codec as u8;
+                let length = one.len() as u32 - 12;
+                one[8..12].copy_from_slice(&length.to_be_bytes());
+                let checksum = crc32c::crc32c(&one[21..]);
+                one[17..21].copy_from_slice(&checksum.to_be_bytes());
+            }
+            all.extend_from_slice(&one);
+        }
+        all.into()
+    }
+
+    fn pack(plain: &[u8], codec: i16) -> Vec<u8> {
+        use std::io::Write;
+        match codec {
+            1 => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(plain).expect("a vector takes everything");
+                encoder.finish().expect("a vector takes everything")
+            }
+            2 => snap::raw::Encoder::new().compress_vec(plain).expect("it can be packed"),
+            3 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                encoder.write_all(plain).expect("a vector takes everything");
+                encoder.finish().expect("a vector takes everything")
+            }
+            _ => zstd::encode_all(plain, 0).expect("it can be packed"),
+        }
+    }
+
+    fn cursor(offset: i64) -> Cursor {
+        Cursor::new(TopicPartition::new("topic", 3), 3, offset, 1)
+    }
+
+    fn data(records: Bytes, aborted: &[(i64, i64)]) -> PartitionData {
+        let aborted = aborted.iter().map(|(producer, first_offset)| {
+            AbortedTransaction::default().with_producer_id((*producer).into()).with_first_offset(*first_offset)
+        });
+        PartitionData::default().with_records(Some(records)).with_aborted_transactions(Some(aborted.collect()))
+    }
+
+    fn read(cursor: &mut Cursor, records_max: usize) -> Vec<(u64, String)> {
+        let mut batch = RecordBatch::default();
+        cursor.pull(&mut batch, records_max, usize::MAX).expect("it can be read");
+        let seen = (0..batch.len()).map(|index| {
+            let headers = batch.headers(index);
+            assert_eq!(headers, [("name", Some(&b"content"[..]))]);
+            let view = batch.view(index, &headers);
+            assert_eq!(view.event_time.millis(), 1_000 + view.origin.offset as i64);
+            assert_eq!(view.key.is_some(), view.origin.offset % 2 == 0);
+            (view.origin.offset, String::from_utf8_lossy(view.value.unwrap_or_default()).into_owned())
+        });
+        seen.collect()
+    }
+
+    #[test]
+    fn every_codec_from_any_offset_in_pieces_of_any_size() {
+        for codec in 0..=4 {
+            let records: Vec<Record> = (10..20).map(|offset| record(offset, -1, &format!("v{offset}"))).collect();
+            let all = bytes(&[(&records[..4], codec), (&records[4..], codec)]);
+            for (from, piece) in [(10, 1), (12, 3), (13, 100), (14, 2), (19, 1)] {
+                let mut cursor = cursor(from);
+                cursor.take(data(all.clone(), &[]), 20).expect("it can be read");
+                assert_eq!(cursor.fetch_offset, 20);
+                assert!(!cursor.reached_end());
+                let mut seen = Vec::new();
+                while !cursor.reached_end() {
+                    seen.extend(read(&mut cursor, piece));
+                }
+                let expected: Vec<_> = (from..20).map(|offset| (offset as u64, format!("v{offset}"))).collect();
+                assert_eq!(seen, expected, "codec {codec}, from {from}, {piece} at a time");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_aborted_is_left_out_and_what_was_committed_beside_it_is_not() {
+        let all = bytes(&[
+            (&[record(0, 7, "aborted")], 3),
+            (&[record(1, 8, "committed")], 0),
+            (&[record(2, 7, "aborted")], 0),
+            (&[marker(3, 7, ABORT)], 0),
+            (&[record(4, 7, "the next of the same producer")], 0),
+            (&[marker(5, 8, COMMIT)], 0),
+            (&[marker(6, 7, COMMIT)], 0),
+            (&[record(7, -1, "in no transaction")], 0),
+            (&[record(8, 7, "aborted again")], 0),
+            (&[marker(9, 7, ABORT)], 0),
+        ]);
+        let mut cursor = cursor(0);
+        cursor.take(data(all, &[(7, 8), (7, 0)]), 10).expect("it can be read");
+        let seen: Vec<u64> = read(&mut cursor, 100).into_iter().map(|(offset, _)| offset).collect();
+        assert_eq!(seen, [1, 4, 7]);
+        assert!(cursor.reached_end(), "markers count as read");
+    }
+
+    #[test]
+    fn a_batch_that_is_cut_off_is_asked_for_again() {
+        let records = [record(0, -1, "whole"), record(1, -1, "cut off")];
+        let all = bytes(&[(&records[..1], 0), (&records[1..], 0)]);
+        for cut in 1..60 {
+            let mut cursor = cursor(0);
+            cursor.take(data(all.slice(..all.len() - cut), &[]), 2).expect("what is whole can be read");
+            assert_eq!(cursor.fetch_offset, 1);
+            assert_eq!(read(&mut cursor, 9).len(), 1);
+            assert!(!cursor.reached_end());
+        }
+    }
+
+    #[test]
+    fn a_batch_with_any_bit_flipped_is_refused_and_never_read_as_another() {
+        let all = bytes(&[(&[record(0, -1, "value")], 0)]);
+        // Offset, length, leader's epoch and magic stand before the checksum.
+        for index in 17..all.len() {
+            for bit in 0..8 {
+                let mut damaged = all.to_vec();
+                damaged[index] ^= 1 << bit;
+                assert!(cursor(0).take(data(damaged.into(), &[]), 1).is_err(), "byte {index}, bit {bit}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_at_all_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let mut cursor = cursor(0);
+            if cursor.take(data(bytes.into(), &[]), 1).is_ok() {
+                let _read_or_refused = cursor.pull(&mut RecordBatch::default(), 100, usize::MAX);
+            }
+        }
+    }
+}

@@ -2,9 +2,10 @@
 //!
 //! - Input: raw records, keyed by account. Passes on `account_command`, keyed by account.
 //! - Forms: as `decode_payment`: JSON, CloudEvents, or Avro with a schema registered for `account_request`.
-//! - Types: `open` (`currency` required; `kind` `customer`, `merchant` or `external`, `customer` if absent; `limit` the
-//!   overdraft limit, `"0"` if absent), `freeze` and `thaw` (`kind` `debits`, `credits` or `both`, `both` if absent),
-//!   `close`. Fields that a type has no use for are not looked at.
+//! - Types: `open` (`currency` required; `kind` one of `KINDS` below, `customer` if absent; `limit` the
+//!   overdraft limit, `"0"` if absent; `parent` the account it is added up in), `freeze` and `thaw` (`kind` `debits`, `credits`
+//!   or `both`, `both` if absent), `change_limit` (`currency` and `limit` required), `close` (`holds` `refuse` or `release`,
+//!   `refuse` if absent). Fields that a type has no use for are not looked at.
 //! - The key of the record must be the account, because the account's state lies in the partition of its key.
 //! - Store: none. Time: `created_at`.
 //! - Codes, first wins: `payload_unreadable`, `schema_unknown`, `schema_mismatch`, `field_missing`, `field_empty`,
@@ -17,14 +18,17 @@
 //! Example: `{"id":"r-1","source":"core","type":"open","account":"acc-1","currency":"EUR","limit":"100.00",
 //! "created_at":"2026-01-31T12:00:00Z"}` opens an account that may go 100 EUR below zero.
 
+#[cfg(test)]
+mod tests;
+
 use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::settings::SettingsError;
 use tidemill_core::{
-    Answer, AnyEvent, Class, CodeSpec, Context, EventTime, Flow, Meta, PortSpec, Processor, ProcessorSpec, RawEvent,
-    Reject, Settings, StateError,
+    Answer, AnyEvent, Class, CodeSpec, Context, Currency, EventTime, Flow, Meta, PortSpec, Processor, ProcessorSpec,
+    RawEvent, Reject, Settings, StateError,
 };
-use tidemill_schemas::account::{AccountAction, Sides};
-use tidemill_schemas::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
+use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
+use tidemill_schemas::{AccountCommand, AccountKind, AccountRequest, AccountStatus, StatusPhase};
 
 use crate::envelope::{self, Config, PAYLOAD_UNREADABLE, Request, SCHEMA_MISMATCH, SCHEMA_UNKNOWN};
 use crate::fields::{
@@ -88,7 +92,8 @@ const KIND_UNKNOWN: CodeSpec = CodeSpec {
     code: "kind_unknown",
     class: Class::Validation,
     summary: "The kind does not go with the type of the request.",
-    remedy: "On open use customer, merchant or external; on freeze and thaw use debits, credits or both.",
+    remedy: "On open use customer, merchant, external, asset, liability, income or expense; on freeze and thaw debits, credits \
+             or both; on close, in `holds`, refuse or release.",
 };
 
 const ACCOUNT_STATUS: &str = "account_status";
@@ -124,6 +129,7 @@ enum RequestType {
     Open,
     Freeze,
     Thaw,
+    ChangeLimit,
     Close,
 }
 
@@ -133,6 +139,7 @@ impl RequestType {
             "open" => Self::Open,
             "freeze" => Self::Freeze,
             "thaw" => Self::Thaw,
+            "change_limit" => Self::ChangeLimit,
             "close" => Self::Close,
             _ => return Err(Fault(&TYPE_UNKNOWN, "/type")),
         })
@@ -140,9 +147,10 @@ impl RequestType {
 }
 
 fn check(request: &AccountRequest, key: Option<&[u8]>) -> Result<(AccountAction, EventTime), Fault> {
-    let currency_rule = match request.request_type.as_deref() {
-        Some("open") => Rule::Required,
-        _ => Rule::Optional,
+    let (currency_rule, limit_rule) = match request.request_type.as_deref() {
+        Some("open") => (Rule::Required, Rule::Optional),
+        Some("change_limit") => (Rule::Required, Rule::Required),
+        _ => (Rule::Optional, Rule::Optional),
     };
     fields::check(&[
         Field { pointer: "/id", text: request.id.as_deref(), rule: Rule::Required },
@@ -153,7 +161,9 @@ fn check(request: &AccountRequest, key: Option<&[u8]>) -> Result<(AccountAction,
         Field { pointer: "/created_at", text: request.created_at.as_deref(), rule: Rule::Required },
         Field { pointer: "/customer", text: request.customer.as_deref(), rule: Rule::Optional },
         Field { pointer: "/kind", text: request.kind.as_deref(), rule: Rule::Optional },
-        Field { pointer: "/limit", text: request.limit.as_deref(), rule: Rule::Optional },
+        Field { pointer: "/limit", text: request.limit.as_deref(), rule: limit_rule },
+        Field { pointer: "/parent", text: request.parent.as_deref(), rule: Rule::Optional },
+        Field { pointer: "/holds", text: request.holds.as_deref(), rule: Rule::Optional },
     ])?;
     let request_type = RequestType::parse(text(&request.request_type))?;
     if key != request.account.as_deref().map(str::as_bytes) {
@@ -163,29 +173,52 @@ fn check(request: &AccountRequest, key: Option<&[u8]>) -> Result<(AccountAction,
         RequestType::Open => open(request)?,
         RequestType::Freeze => AccountAction::Freeze(sides(request)?),
         RequestType::Thaw => AccountAction::Thaw(sides(request)?),
-        RequestType::Close => AccountAction::Close,
+        RequestType::ChangeLimit => {
+            let (currency, limit_minor) = limit(request)?;
+            AccountAction::ChangeLimit { limit_minor, currency: currency.code().to_owned() }
+        }
+        RequestType::Close => AccountAction::Close(open_holds(request)?),
     };
     let created_at = fields::time(text(&request.created_at), "/created_at")?;
     Ok((action, created_at))
 }
 
+/// The kinds that can be asked for. The others are accounts that the ledger opens for itself.
+const KINDS: [(&str, AccountKind); 7] = [
+    ("customer", AccountKind::Customer),
+    ("merchant", AccountKind::Merchant),
+    ("external", AccountKind::External),
+    ("asset", AccountKind::Asset),
+    ("liability", AccountKind::Liability),
+    ("income", AccountKind::Income),
+    ("expense", AccountKind::Expense),
+];
+
 fn open(request: &AccountRequest) -> Result<AccountAction, Fault> {
+    let (currency, limit_minor) = limit(request)?;
+    let asked = request.kind.as_deref().unwrap_or("customer");
+    let kind = KINDS.into_iter().find(|(name, _)| *name == asked);
+    let (_, kind) = kind.ok_or(Fault(&KIND_UNKNOWN, "/kind"))?;
+    let (customer, parent) = (request.customer.clone(), request.parent.clone());
+    Ok(AccountAction::Open { customer, parent, currency: currency.code().to_owned(), kind, limit_minor })
+}
+
+fn limit(request: &AccountRequest) -> Result<(Currency, i64), Fault> {
     let limit = AmountText::parse(request.limit.as_deref().unwrap_or("0"), "/limit")?;
     if limit.is_negative() {
         return Err(Fault(&LIMIT_NEGATIVE, "/limit"));
     }
     limit.check_size()?;
     let currency = fields::currency(text(&request.currency), "/currency")?;
-    let limit_minor = limit.in_currency(currency)?;
-    let kind = match request.kind.as_deref() {
-        None | Some("customer") => AccountKind::Customer,
-        Some("merchant") => AccountKind::Merchant,
-        Some("external") => AccountKind::External,
-        // The other kinds are accounts that the ledger opens for itself.
-        Some(_) => return Err(Fault(&KIND_UNKNOWN, "/kind")),
-    };
-    let currency = currency.code().to_owned();
-    Ok(AccountAction::Open { customer: request.customer.clone(), currency, kind, limit_minor })
+    Ok((currency, limit.in_currency(currency)?))
+}
+
+fn open_holds(request: &AccountRequest) -> Result<OpenHolds, Fault> {
+    match request.holds.as_deref() {
+        None | Some("refuse") => Ok(OpenHolds::Refuse),
+        Some("release") => Ok(OpenHolds::Release),
+        Some(_) => Err(Fault(&KIND_UNKNOWN, "/holds")),
+    }
 }
 
 fn sides(request: &AccountRequest) -> Result<Sides, Fault> {
@@ -225,6 +258,7 @@ fn refusal(request: &AccountRequest, reject: &Reject, record_time: EventTime) ->
         code: reject.code().code.to_owned(),
         reason: Some(reject.message().to_owned()),
         event_time: fields::answer_time(fields::time(text(&request.created_at), "/created_at"), record_time),
+        phase: StatusPhase::Outcome,
     })
 }
 
@@ -261,106 +295,9 @@ impl Fields for Draft {
             "kind" => ("kind", Slot::Text(&mut request.kind)),
             "limit" => ("limit", Slot::Text(&mut request.limit)),
             "created_at" => ("created_at", Slot::Text(&mut request.created_at)),
+            "parent" => ("parent", Slot::Text(&mut request.parent)),
+            "holds" => ("holds", Slot::Text(&mut request.holds)),
             _ => return None,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tidemill_core::Outcome;
-    use tidemill_testkit::{Driver, Ran, TestRecord, rows};
-
-    use super::*;
-
-    const AT: &str = "2026-01-31T12:00:00Z";
-
-    fn send(key: &str, json: &str) -> Ran {
-        let mut record = TestRecord::value(json);
-        record.key = (!key.is_empty()).then(|| key.as_bytes().to_vec());
-        Driver::new(&[(&SPEC, "")]).send(&record)
-    }
-
-    /// The action of the command, or the code and the field of the reject.
-    fn result(ran: &Ran) -> String {
-        match &ran.reject {
-            Some(reject) => format!("{} {}", ran.code(), reject.field().unwrap_or_default()).trim_end().to_owned(),
-            None => format!("{:?}", ran.passed_as::<AccountCommand>().action),
-        }
-    }
-
-    #[test]
-    fn commands_and_rejects() {
-        let open = "Open { customer: None, currency: \"EUR\", kind:";
-        let table = format!(
-            r#"
-            rest                                                  | result
-            "type":"open","currency":"EUR"                        | {open} Customer, limit_minor: 0 }}
-            "type":"open","currency":"EUR","limit":"100.5"        | {open} Customer, limit_minor: 10050 }}
-            "type":"open","currency":"EUR","kind":"merchant"      | {open} Merchant, limit_minor: 0 }}
-            "type":"open","currency":"EUR","kind":"external"      | {open} External, limit_minor: 0 }}
-            "type":"open","currency":"EUR","kind":"suspense"      | kind_unknown /kind
-            "type":"open"                                         | field_missing /currency
-            "type":"open","currency":""                           | field_empty /currency
-            "type":"open","currency":"eur"                        | currency_unknown /currency
-            "type":"open","currency":"EUR","limit":"-1"           | limit_negative /limit
-            "type":"open","currency":"EUR","limit":"1,5"          | amount_malformed /limit
-            "type":"open","currency":"EUR","limit":"1.005"        | amount_too_precise /limit
-            "type":"open","currency":"EUR","limit":"99999999999999" | amount_too_large /limit
-            "type":"open","currency":"EUR","limit":100            | schema_mismatch /limit
-            "type":"freeze"                                       | Freeze(Both)
-            "type":"freeze","kind":"debits"                       | Freeze(Debits)
-            "type":"thaw","kind":"credits"                        | Thaw(Credits)
-            "type":"thaw","kind":"customer"                       | kind_unknown /kind
-            "type":"close"                                        | Close
-            "type":"delete"                                       | type_unknown /type
-            "colour":"red"                                        | field_missing /type
-            "#
-        );
-        for row in rows(&table) {
-            let json = format!(r#"{{"id":"r","source":"core","account":"a","created_at":"{AT}",{}}}"#, row["rest"]);
-            assert_eq!(result(&send("a", &json)), row["result"], "{}", row["rest"]);
-        }
-    }
-
-    #[test]
-    fn fields_of_every_type() {
-        let table = r#"
-            key        | id   | account      | created_at           | result
-            a          | r    | a            | 2026-01-31T12:00:00Z | Close
-            a          | r    | b            | 2026-01-31T12:00:00Z | key_not_account /account
-            ~          | r    | a            | 2026-01-31T12:00:00Z | key_not_account /account
-            a          | ~    | a            | 2026-01-31T12:00:00Z | field_missing /id
-            fees.0.EUR | r    | fees.0.EUR   | 2026-01-31T12:00:00Z | field_malformed /account
-            a          | r    | a            | noon                 | time_malformed /created_at
-            a          | r    | a            | 1970-01-01T00:00:00Z | time_out_of_range /created_at
-            b          | r    | a            | noon                 | key_not_account /account
-        "#;
-        for row in rows(table) {
-            let text = |name: &str| if row[name] == "~" { "null".to_owned() } else { format!("{:?}", row[name]) };
-            let json = format!(
-                r#"{{"id":{},"source":"core","type":"close","account":{},"created_at":{}}}"#,
-                text("id"),
-                text("account"),
-                text("created_at")
-            );
-            let key = if row["key"] == "~" { "" } else { row["key"] };
-            assert_eq!(result(&send(key, &json)), row["result"], "{row:?}");
-        }
-    }
-
-    #[test]
-    fn a_reject_is_answered_when_id_and_account_can_be_repeated() {
-        let ran = send("b", &format!(r#"{{"id":"r","source":"s","type":"close","account":"a","created_at":"{AT}"}}"#));
-        assert_eq!(ran.outcome, Outcome::Rejected("key_not_account"));
-        let statuses = ran.on::<AccountStatus>(ACCOUNT_STATUS);
-        let [status] = statuses.as_slice() else { panic!("{statuses:?}") };
-        assert_eq!((status.request_id.as_str(), status.account_id.as_str()), ("r", "a"));
-        assert_eq!((status.status.as_str(), status.code.as_str()), ("refused", "key_not_account"));
-        assert_eq!(status.event_time.to_string(), AT);
-        for json in [r#"{"id":"r","source":"s","type":"close"}"#, r#"{"account":"a"}"#, r#"{"id":"#] {
-            let ran = send("a", json);
-            assert!(matches!(ran.outcome, Outcome::Dead(_)) && ran.emitted.is_empty(), "{json}: {ran:?}");
-        }
     }
 }

@@ -1,0 +1,211 @@
+//! Tells two payments of one identity apart, and which field it is that differs.
+//!
+//! Whether they differ is the body hash's to say. The field is found by two bytes of each, kept beside the hash: with
+//! one chance in 65,536 a changed field is missed, and then the answer names none.
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::Reject;
+use tidemill_core::reject::BUG;
+use tidemill_schemas::{PaymentBody, Remainder};
+
+use crate::post_ledger::codes::IDEMPOTENCY_CONFLICT;
+
+/// Every field that is not part of the identity, in the order in which a difference is looked for.
+pub(crate) const BODY_FIELDS: [&str; 14] = [
+    "type",
+    "credit_account",
+    "amount",
+    "currency",
+    "created_at",
+    "channel",
+    "merchant",
+    "customer",
+    "description",
+    "metadata",
+    "reference",
+    "expires_at",
+    "remainder",
+    "reason",
+];
+
+/// What is remembered of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    body_hash: [u8; 16],
+    /// Two bytes for each of [`BODY_FIELDS`].
+    fields: [u8; 2 * BODY_FIELDS.len()],
+}
+
+impl Fingerprint {
+    pub(crate) fn of(payment: &PaymentBody) -> Result<Self, Reject> {
+        let mut fields = [0; 2 * BODY_FIELDS.len()];
+        for (slot, hash) in fields.chunks_exact_mut(2).zip(field_hashes(payment)) {
+            slot.copy_from_slice(&hash.to_be_bytes());
+        }
+        Ok(Self { body_hash: hash_bytes(&payment.body_hash)?, fields })
+    }
+
+    pub(crate) fn is_same_body(&self, other: &Self) -> bool {
+        self.body_hash == other.body_hash
+    }
+
+    /// The conflict of a body with the one that was remembered.
+    pub(crate) fn conflict(&self, other: &Self) -> Reject {
+        conflict(first_difference(&BODY_FIELDS, &self.fields, &other.fields))
+    }
+}
+
+/// The first of `names` whose two bytes differ.
+pub(crate) fn first_difference(names: &[&'static str], own: &[u8], others: &[u8]) -> Option<&'static str> {
+    let mut pairs = names.iter().zip(own.chunks_exact(2).zip(others.chunks_exact(2)));
+    pairs.find(|(_, (own, others))| own != others).map(|(name, _)| *name)
+}
+
+/// Says which field differs, if it could be found.
+pub(crate) fn conflict(field: Option<&'static str>) -> Reject {
+    let reject = Reject::new(&IDEMPOTENCY_CONFLICT);
+    match field {
+        Some(field) => reject
+            .because(format!("the id was used before with another {field}; the first outcome stands"))
+            .at(format!("/{field}")),
+        None => reject,
+    }
+}
+
+fn field_hashes(payment: &PaymentBody) -> [u16; BODY_FIELDS.len()] {
+    let mut merchant = FieldHash::new();
+    if let Some(named) = &payment.merchant {
+        merchant.text(&named.id).text(&named.category).text(&named.country);
+    }
+    let mut metadata = FieldHash::new();
+    for (name, value) in &payment.metadata {
+        metadata.text(name).text(value);
+    }
+    let text = |text: &str| FieldHash::new().text(text).finish();
+    let optional = |text: Option<&String>| text.map_or(0, |text| FieldHash::new().text(text).finish());
+    let number = |number: i64| FieldHash::new().bytes(&number.to_be_bytes()).finish();
+    [
+        payment.payment_type as u16,
+        text(&payment.credit_account),
+        number(payment.amount_minor),
+        text(&payment.currency),
+        number(payment.created_at.micros()),
+        text(&payment.channel),
+        merchant.finish(),
+        optional(payment.customer.as_ref()),
+        optional(payment.description.as_ref()),
+        metadata.finish(),
+        optional(payment.reference.as_ref()),
+        payment.expires_at.map_or(0, |at| number(at.micros())),
+        u16::from(payment.remainder == Remainder::Keep),
+        optional(payment.reason.as_ref()),
+    ]
+}
+
+/// FNV-1a, folded. Nothing rests on it but a word in a message.
+pub(crate) struct FieldHash(u64);
+
+impl FieldHash {
+    pub(crate) fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self
+    }
+
+    /// The length goes first, so that texts side by side cannot be cut elsewhere.
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(&(text.len() as u64).to_be_bytes()).bytes(text.as_bytes())
+    }
+
+    pub(crate) fn finish(&self) -> u16 {
+        let [a, b, c, d, e, f, g, h] = self.0.to_be_bytes();
+        u16::from_be_bytes([a ^ c ^ e ^ g, b ^ d ^ f ^ h])
+    }
+}
+
+/// The bytes of a hash that `validate_payment` wrote as text.
+fn hash_bytes(hash: &str) -> Result<[u8; 16], Reject> {
+    let malformed = || Reject::new(&BUG).because("`body_hash` is not 16 bytes in hexadecimal");
+    let mut bytes = [0; 16];
+    if hash.len() != 2 * bytes.len() || !hash.is_ascii() {
+        return Err(malformed());
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hash[2 * index..2 * index + 2], 16).map_err(|_| malformed())?;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tidemill_core::EventTime;
+    use tidemill_schemas::{Merchant, PaymentType};
+
+    use super::*;
+    use crate::fixture::payment_body;
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    type Change = fn(&mut PaymentBody);
+
+    #[test]
+    fn a_conflict_names_the_first_field_that_differs() {
+        let first = payment_body();
+        let changed = |change: Change| {
+            let mut payment = payment_body();
+            change(&mut payment);
+            payment.body_hash = "11".repeat(16);
+            payment
+        };
+        let cases: [(&str, Change); 16] = [
+            ("/type", |payment| payment.payment_type = PaymentType::Refund),
+            ("/credit_account", |payment| payment.credit_account = "acc-3".to_owned()),
+            ("/amount", |payment| payment.amount_minor += 1),
+            ("/currency", |payment| payment.currency = "USD".to_owned()),
+            ("/created_at", |payment| payment.created_at.0 += 1),
+            ("/channel", |payment| payment.channel = "web".to_owned()),
+            ("/merchant", |payment| payment.merchant = None),
+            ("/merchant", |payment| {
+                payment.merchant = Some(Merchant { id: "shop-2".to_owned(), ..Merchant::default() })
+            }),
+            ("/customer", |payment| payment.customer = None),
+            ("/description", |payment| payment.description = Some(String::new())),
+            ("/metadata", |payment| payment.metadata = BTreeMap::from([("a".to_owned(), "b".to_owned())])),
+            ("/reference", |payment| payment.reference = text("p-0")),
+            ("/expires_at", |payment| payment.expires_at = Some(EventTime::EARLIEST)),
+            ("/remainder", |payment| payment.remainder = Remainder::Keep),
+            ("/reason", |payment| payment.reason = text("late")),
+            ("/amount", |payment| {
+                payment.amount_minor += 1;
+                payment.reason = text("late");
+            }),
+        ];
+        let first = Fingerprint::of(&first).expect("has a hash");
+        for (field, change) in cases {
+            let other = Fingerprint::of(&changed(change)).expect("has a hash");
+            assert!(!first.is_same_body(&other), "{field}");
+            let conflict = first.conflict(&other);
+            assert_eq!(conflict.field(), Some(field));
+            assert!(conflict.message().contains(&field[1..]), "{conflict:?}");
+        }
+        let unnamed = Fingerprint::of(&changed(|_| {})).expect("has a hash");
+        assert_eq!(first.conflict(&unnamed).field(), None);
+    }
+
+    #[test]
+    fn a_hash_that_is_none_is_a_bug() {
+        for hash in ["", "00", "zz", &"0g".repeat(16), &"é".repeat(16)] {
+            let payment = PaymentBody { body_hash: hash.to_owned(), ..payment_body() };
+            assert_eq!(Fingerprint::of(&payment).map_err(|reject| reject.code().code), Err("bug"), "{hash}");
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! A second ledger, as plain as it can be: no index, no cached sum, every rule evaluated for every payment. It shares no
+//! code with the first, and agrees with it on every answer and every balance.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use tidemill_core::partition::partition_of;
+use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
+use tidemill_schemas::{AccountKind, PaymentType as Type, Remainder, Verdict};
+
+use super::world::Pay;
+
+pub(super) const HOLD_MICROS: i64 = 7 * 86_400_000_000;
+
+#[derive(Clone, Debug)]
+pub(super) struct RefAccount {
+    kind: AccountKind,
+    currency: String,
+    limit: i128,
+    pub(super) posted: i128,
+    debits_frozen: bool,
+    credits_frozen: bool,
+    closed: bool,
+    clock: i64,
+    expected: BTreeMap<(String, String), i128>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Captured,
+    Voided,
+    Expired,
+}
+
+#[derive(Clone, Debug)]
+struct RefHold {
+    /// Of two that end at once, the one that was made first ends first.
+    number: usize,
+    authorised: i128,
+    captured: i128,
+    /// Set aside while open.
+    held: i128,
+    expires_at: i64,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+struct Paid {
+    pay: Pay,
+    hold: Option<RefHold>,
+    fee: i128,
+}
+
+#[derive(Clone, Debug)]
+struct Received {
+    payment_type: Type,
+    amount: i128,
+    back: i128,
+    reversed: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Leg {
+    Credit(Pay),
+    Return(Pay),
+    Announce { from: String, id: String, to: String, currency: String, held: i128 },
+}
+
+/// What the settings of the ledger under test say, as far as they change an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Policy {
+    pub(super) over_capture_percent: i128,
+    pub(super) force_reversals: bool,
+    pub(super) return_fee: bool,
+}
+
+pub(super) struct Reference {
+    policy: Policy,
+    pub(super) accounts: BTreeMap<String, RefAccount>,
+    paid: HashMap<(String, String), Paid>,
+    /// By receiver, payer and id.
+    received: HashMap<(String, String, String), Received>,
+    under_way: Vec<VecDeque<Leg>>,
+    pub(super) fees: i128,
+    pub(super) suspense: i128,
+}
+
+impl RefAccount {
+    fn available(&self, held: i128) -> i128 {
+        self.posted - held + self.limit
+    }
+
+    /// Posted, pending in, and what a freeze or a close has left of it.
+    pub(super) fn shape(&self) -> (i128, i128, i128, [bool; 3]) {
+        let flags = [self.debits_frozen, self.credits_frozen, self.closed];
+        (self.posted, self.expected.values().sum(), self.limit, flags)
+    }
+}
+
+impl Reference {
+    pub(super) fn new(tasks: usize, policy: Policy) -> Self {
+        Self {
+            policy,
+            accounts: BTreeMap::new(),
+            paid: HashMap::new(),
+            received: HashMap::new(),
+            under_way: vec![VecDeque::new(); tasks],
+            fees: 0,
+            suspense: 0,
+        }
+    }
+
+    /// What is set aside on an account at a time, by looking at every hold there is.
+    pub(super) fn held(&self, account: &str, now: i64) -> i128 {
+        let holds = self.paid.values().filter(|paid| paid.pay.from == account).filter_map(|paid| paid.hold.as_ref());
+        holds.filter(|hold| hold.state == State::Open && hold.expires_at > now).map(|hold| hold.held).sum()
+    }
+
+    /// What the ledger has still set aside, whether it is over or not.
+    pub(super) fn pending(&self, account: &str) -> i128 {
+        self.held(account, i64::MIN)
+    }
+
+    pub(super) fn pay(&mut self, pay: &Pay, at: i64) -> &'static str {
+        let identity = (pay.from.clone(), pay.id.clone());
+        let declined = pay.verdict == Verdict::Decline;
+        if let Some(first) = self.paid.get(&identity) {
+            return match (same_body(&first.pay, pay), declined) {
+                (true, _) => "duplicate",
+                (false, true) => "fraud_declined",
+                (false, false) => "idempotency_conflict",
+            };
+        }
+        let code = if declined { "fraud_declined" } else { self.first_broken(pay, at) };
+        let mut paid = Paid { pay: pay.clone(), hold: None, fee: i128::from(pay.fee_minor) };
+        if code == "posted" {
+            let now = self.accounts[&pay.from].clock.max(at);
+            self.expire(&pay.from, now);
+            self.accounts.get_mut(&pay.from).expect("was looked at").clock = now.max(at);
+            paid.hold = self.carry_out(pay, at);
+        }
+        self.paid.insert(identity, paid);
+        if code == "posted" && pay.payment_type == Type::Authorise {
+            self.announce(&pay.from, &pay.id);
+        }
+        code
+    }
+
+    /// Every rule in the order of the documentation, and whether it is broken.
+    fn first_broken(&self, pay: &Pay, at: i64) -> &'static str {
+        let Some(account) = self.accounts.get(&pay.from) else { return "debit_account_not_found" };
+        let now = account.clock.max(at);
+        let amount = i128::from(pay.amount_minor);
+        let kind = pay.payment_type;
+        let of_hold = matches!(kind, Type::Increment | Type::Capture | Type::Void | Type::ForcePost);
+        let of_receipt = matches!(kind, Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal);
+        let reference = pay.reference.clone();
+        let original = reference.as_ref().and_then(|id| self.paid.get(&(pay.from.clone(), id.clone())));
+        let hold = original.and_then(|paid| paid.hold.as_ref());
+        let receipt =
+            reference.as_ref().and_then(|id| self.received.get(&(pay.from.clone(), pay.to.clone(), id.clone())));
+        let needs_hold = of_hold && (kind != Type::ForcePost || reference.is_some());
+        let state = hold
+            .map(|hold| if hold.state == State::Open && hold.expires_at <= now { State::Expired } else { hold.state });
+        let left = hold.map_or(0, |hold| hold.authorised - hold.captured);
+        let held = if state == Some(State::Open) { hold.map_or(0, |hold| hold.held) } else { 0 };
+        let capture_max = hold.map_or(0, |hold| hold.authorised * (100 + self.policy.over_capture_percent) / 100);
+        let captured = hold.map_or(0, |hold| hold.captured);
+        let authorised = hold.map_or(0, |hold| hold.authorised);
+        let is_late = |wanted: State| of_hold && kind != Type::ForcePost && state == Some(wanted);
+        let needed = match kind {
+            Type::Transfer | Type::Deposit | Type::Withdrawal => amount + i128::from(pay.fee_minor),
+            Type::Authorise => amount,
+            Type::Increment => amount - authorised,
+            Type::Capture => amount - amount.min(held),
+            Type::Refund => amount,
+            Type::Reverse | Type::ChargebackReversal if !self.policy.force_reversals => amount,
+            _ => 0,
+        };
+        let is_checked = !matches!(account.kind, AccountKind::Asset | AccountKind::Expense);
+        let rules = [
+            ("currency_mismatch", account.currency != pay.currency),
+            (
+                "settlement_account_required",
+                kind == Type::Deposit && !matches!(account.kind, AccountKind::Asset | AccountKind::External),
+            ),
+            ("reference_not_found", (needs_hold && original.is_none()) || (of_receipt && receipt.is_none())),
+            (
+                "reference_not_open",
+                (needs_hold && original.is_some_and(|paid| paid.pay.payment_type != Type::Authorise))
+                    || (of_receipt && receipt.is_some_and(|receipt| !can_go_back(kind, receipt.payment_type))),
+            ),
+            // The payee is compared before it is seen that there is no hold.
+            ("reference_mismatch", needs_hold && original.is_some_and(|paid| paid.pay.to != pay.to)),
+            ("reference_not_open", of_hold && kind != Type::ForcePost && hold.is_none()),
+            (
+                "reference_mismatch",
+                (kind == Type::Void && amount != 0 && amount != left)
+                    || (kind == Type::Reverse && receipt.is_some_and(|receipt| receipt.amount != amount)),
+            ),
+            ("increment_not_higher", kind == Type::Increment && amount <= authorised),
+            ("capture_exceeds_hold", kind == Type::Capture && captured + amount > capture_max),
+            (
+                "refund_exceeds_captured",
+                of_receipt && receipt.is_some_and(|receipt| receipt.back + amount > receipt.amount),
+            ),
+            ("already_captured", of_hold && state == Some(State::Captured)),
+            ("already_voided", is_late(State::Voided)),
+            ("already_reversed", of_receipt && receipt.is_some_and(|receipt| receipt.reversed)),
+            ("hold_expired", is_late(State::Expired) || (kind == Type::Authorise && at + lasts(pay) <= now)),
+            ("debit_account_closed", kind != Type::Void && account.closed),
+            ("debit_account_frozen", kind != Type::Void && account.debits_frozen),
+            ("insufficient_funds", is_checked && needed > 0 && account.available(self.held(&pay.from, now)) < needed),
+        ];
+        rules.into_iter().find(|(_, is_broken)| *is_broken).map_or("posted", |(code, _)| code)
+    }
+
+    fn expire(&mut self, account: &str, now: i64) {
+        let mut ended = Vec::new();
+        for paid in self.paid.values_mut().filter(|paid| paid.pay.from == account) {
+            let Some(hold) = &mut paid.hold else { continue };
+            if hold.state == State::Open && hold.expires_at <= now {
+                (hold.state, hold.held) = (State::Expired, 0);
+                ended.push((hold.expires_at, hold.number, paid.pay.id.clone()));
+            }
+        }
+        self.announce_all(account, ended);
+    }
+
+    fn announce_all(&mut self, account: &str, mut ended: Vec<(i64, usize, String)>) {
+        ended.sort();
+        for (_, _, id) in ended {
+            self.announce(account, &id);
+        }
+    }
+
+    fn announce(&mut self, from: &str, id: &str) {
+        let paid = &self.paid[&(from.to_owned(), id.to_owned())];
+        let held = paid.hold.as_ref().map_or(0, |hold| hold.held);
+        let (to, currency) = (paid.pay.to.clone(), paid.pay.currency.clone());
+        let leg = Leg::Announce { from: from.to_owned(), id: id.to_owned(), to: to.clone(), currency, held };
+        self.send(&to, leg);
+    }
+
+    fn send(&mut self, to: &str, leg: Leg) {
+        let tasks = u32::try_from(self.under_way.len()).expect("a few");
+        self.under_way[partition_of(to.as_bytes(), tasks) as usize].push_back(leg);
+    }
+
+    /// Returns the hold of an authorisation.
+    fn carry_out(&mut self, pay: &Pay, at: i64) -> Option<RefHold> {
+        let amount = i128::from(pay.amount_minor);
+        let reference = pay.reference.clone().unwrap_or_default();
+        match pay.payment_type {
+            Type::Authorise => {
+                let expires_at = at + lasts(pay);
+                let (number, state) = (self.paid.len(), State::Open);
+                return Some(RefHold { number, authorised: amount, captured: 0, held: amount, expires_at, state });
+            }
+            Type::Increment | Type::Void | Type::Capture | Type::ForcePost => {
+                let hold =
+                    self.paid.get_mut(&(pay.from.clone(), reference.clone())).and_then(|paid| paid.hold.as_mut());
+                if let Some(hold) = hold {
+                    change(hold, pay);
+                    self.announce(&pay.from, &reference);
+                }
+            }
+            Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => {
+                let key = (pay.from.clone(), pay.to.clone(), reference);
+                let receipt = self.received.get_mut(&key).expect("was found");
+                match pay.payment_type {
+                    Type::Reverse => receipt.reversed = true,
+                    _ => receipt.back += amount,
+                }
+            }
+            Type::Transfer | Type::Deposit | Type::Withdrawal => {}
+        }
+        if !matches!(pay.payment_type, Type::Increment | Type::Void) {
+            let fee = i128::from(pay.fee_minor);
+            self.accounts.get_mut(&pay.from).expect("was found").posted -= amount + fee;
+            self.fees += fee;
+            let to = pay.to.clone();
+            self.send(&to, Leg::Credit(pay.clone()));
+        }
+        None
+    }
+
+    /// One task takes in its next leg, if there is one.
+    pub(super) fn deliver(&mut self, task: usize, times: &HashMap<(String, String), i64>) -> bool {
+        let Some(leg) = self.under_way[task].pop_front() else { return false };
+        match leg {
+            Leg::Credit(pay) => self.credit(pay, times),
+            Leg::Return(pay) => self.take_back(&pay, times),
+            Leg::Announce { from, id, to, currency, held } => {
+                if let Some(account) = self.accounts.get_mut(&to).filter(|account| account.currency == currency) {
+                    let is_new = !account.expected.contains_key(&(from.clone(), id.clone()));
+                    if held == 0 {
+                        account.expected.remove(&(from, id));
+                    } else if !(is_new && account.closed) {
+                        account.expected.insert((from, id), held);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn credit(&mut self, pay: Pay, times: &HashMap<(String, String), i64>) {
+        let account = self.accounts.get_mut(&pay.to);
+        let takes = account.filter(|account| {
+            let is_outside = matches!(account.kind, AccountKind::Asset | AccountKind::External);
+            account.currency == pay.currency
+                && (pay.payment_type != Type::Withdrawal || is_outside)
+                && !account.closed
+                && !account.credits_frozen
+        });
+        let Some(account) = takes else {
+            let from = pay.from.clone();
+            return self.send(&from, Leg::Return(pay));
+        };
+        let amount = i128::from(pay.amount_minor);
+        account.posted += amount;
+        account.clock = account.clock.max(times[&(pay.from.clone(), pay.id.clone())]);
+        let reference = pay.reference.clone().unwrap_or_default();
+        if pay.payment_type == Type::Reverse && self.policy.return_fee {
+            let fee = self.paid.get(&(pay.to.clone(), reference.clone())).map_or(0, |paid| paid.fee);
+            account.posted += fee;
+            self.fees -= fee;
+        }
+        if pay.payment_type == Type::ChargebackReversal {
+            let chargeback = &self.paid[&(pay.to.clone(), reference)];
+            let original = chargeback.pay.reference.clone().unwrap_or_default();
+            let receipt = self.received.get_mut(&(pay.to.clone(), pay.from.clone(), original));
+            receipt.expect("was charged back").back -= amount;
+        }
+        if can_go_back(Type::Refund, pay.payment_type) || pay.payment_type == Type::Chargeback {
+            let received = Received { payment_type: pay.payment_type, amount, back: 0, reversed: false };
+            self.received.insert((pay.to, pay.from, pay.id), received);
+        }
+    }
+
+    fn take_back(&mut self, pay: &Pay, times: &HashMap<(String, String), i64>) {
+        let amount = i128::from(pay.amount_minor);
+        let fee = if self.policy.return_fee { i128::from(pay.fee_minor) } else { 0 };
+        self.fees -= fee;
+        let account = self.accounts.get_mut(&pay.from).filter(|account| !account.closed && !account.credits_frozen);
+        let Some(account) = account else {
+            self.suspense += amount + fee;
+            return;
+        };
+        account.posted += amount + fee;
+        account.clock = account.clock.max(times[&(pay.from.clone(), pay.id.clone())]);
+        let key = (pay.from.clone(), pay.to.clone(), pay.reference.clone().unwrap_or_default());
+        if let Some(receipt) = self.received.get_mut(&key) {
+            match pay.payment_type {
+                Type::Reverse => receipt.reversed = false,
+                Type::Refund | Type::Chargeback | Type::ChargebackReversal => receipt.back -= amount,
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn request(&mut self, name: &str, action: &AccountAction, at: i64) -> &'static str {
+        if let AccountAction::Open { currency, kind, limit_minor, .. } = action {
+            if self.accounts.contains_key(name) {
+                return "account_already_open";
+            }
+            let account = RefAccount {
+                kind: *kind,
+                currency: currency.clone(),
+                limit: i128::from(*limit_minor),
+                posted: 0,
+                debits_frozen: false,
+                credits_frozen: false,
+                closed: false,
+                clock: at,
+                expected: BTreeMap::new(),
+            };
+            self.accounts.insert(name.to_owned(), account);
+            return "applied";
+        }
+        let Some(account) = self.accounts.get_mut(name) else { return "account_not_found" };
+        if account.closed {
+            return "account_closed";
+        }
+        let now = account.clock.max(at);
+        match action {
+            AccountAction::ChangeLimit { currency, .. } if *currency != account.currency => return "currency_mismatch",
+            AccountAction::ChangeLimit { limit_minor, .. } => account.limit = i128::from(*limit_minor),
+            AccountAction::Freeze(sides) => freeze(account, *sides, true),
+            AccountAction::Thaw(sides) => freeze(account, *sides, false),
+            AccountAction::Close(open_holds) => return self.close(name, *open_holds, now),
+            AccountAction::Open { .. } => unreachable!("answered above"),
+        }
+        self.accounts.get_mut(name).expect("was found").clock = now;
+        "applied"
+    }
+
+    fn close(&mut self, name: &str, open_holds: OpenHolds, now: i64) -> &'static str {
+        let is_open = |paid: &&Paid| {
+            paid.pay.from == name
+                && paid.hold.as_ref().is_some_and(|hold| hold.state == State::Open && hold.expires_at > now)
+        };
+        let open = self.paid.values().filter(is_open).filter_map(|paid| {
+            let hold = paid.hold.as_ref()?;
+            Some((hold.expires_at, hold.number, paid.pay.id.clone()))
+        });
+        let open: Vec<(i64, usize, String)> = open.collect();
+        if self.accounts[name].posted != 0 || (!open.is_empty() && open_holds == OpenHolds::Refuse) {
+            return "account_not_empty";
+        }
+        self.expire(name, now);
+        for (_, _, id) in &open {
+            let hold = self.paid.get_mut(&(name.to_owned(), id.clone())).and_then(|paid| paid.hold.as_mut());
+            let hold = hold.expect("is open");
+            (hold.state, hold.held) = (State::Voided, 0);
+        }
+        self.announce_all(name, open);
+        let account = self.accounts.get_mut(name).expect("was found");
+        (account.closed, account.clock) = (true, now);
+        "applied"
+    }
+}
+
+fn change(hold: &mut RefHold, pay: &Pay) {
+    let amount = i128::from(pay.amount_minor);
+    match pay.payment_type {
+        Type::Increment => {
+            hold.held += amount - hold.authorised;
+            hold.authorised = amount;
+        }
+        Type::Void => (hold.state, hold.held) = (State::Voided, 0),
+        Type::ForcePost => {
+            hold.captured += amount;
+            (hold.state, hold.held) = (State::Captured, 0);
+        }
+        _ => {
+            hold.captured += amount;
+            hold.held = (hold.held - amount).max(0);
+            if pay.remainder == Remainder::Release || hold.held == 0 {
+                (hold.state, hold.held) = (State::Captured, 0);
+            }
+        }
+    }
+}
+
+fn can_go_back(how: Type, what: Type) -> bool {
+    match how {
+        Type::ChargebackReversal => what == Type::Chargeback,
+        _ => matches!(what, Type::Transfer | Type::Deposit | Type::Withdrawal | Type::Capture | Type::ForcePost),
+    }
+}
+
+fn lasts(pay: &Pay) -> i64 {
+    pay.lasts_micros.unwrap_or(HOLD_MICROS)
+}
+
+fn same_body(one: &Pay, other: &Pay) -> bool {
+    (one.payment_type, &one.to, one.amount_minor, &one.currency)
+        == (other.payment_type, &other.to, other.amount_minor, &other.currency)
+        && (&one.reference, one.lasts_micros, one.remainder) == (&other.reference, other.lasts_micros, other.remainder)
+}
+
+fn freeze(account: &mut RefAccount, sides: Sides, frozen: bool) {
+    if sides != Sides::Credits {
+        account.debits_frozen = frozen;
+    }
+    if sides != Sides::Debits {
+        account.credits_frozen = frozen;
+    }
+}

@@ -1,0 +1,318 @@
+//! Random streams of commands through the ledger and the reference, over numbers of tasks, batches and restarts.
+//!
+//! `TIDEMILL_LEDGER_COMMANDS` sets how many commands the long stream takes; a million is the proof, 30,000 the everyday
+//! run. A failure names its seed and the command.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
+use tidemill_schemas::{AccountKind, PaymentType, Remainder, Verdict};
+
+use super::audit;
+use super::reference::{Policy, Reference};
+use super::world::{Audits, Pay, World};
+
+struct Stream {
+    seed: u64,
+    random: ChaCha8Rng,
+    world: World,
+    reference: Reference,
+    names: Vec<String>,
+    /// The last payments that were made, to be referred to and sent again.
+    recent: Vec<Pay>,
+    times: HashMap<(String, String), i64>,
+    payments: u32,
+    /// How often each answer was given.
+    answers: BTreeMap<&'static str, u32>,
+}
+
+const KINDS: [AccountKind; 4] =
+    [AccountKind::Customer, AccountKind::Merchant, AccountKind::External, AccountKind::Asset];
+const RECENT_MAX: usize = 40;
+const BEGINNINGS: [PaymentType; 4] =
+    [PaymentType::Transfer, PaymentType::Deposit, PaymentType::Withdrawal, PaymentType::Authorise];
+const OF_HOLDS: [PaymentType; 4] =
+    [PaymentType::Increment, PaymentType::Capture, PaymentType::Void, PaymentType::ForcePost];
+
+impl Stream {
+    fn new(seed: u64, tasks: u32, accounts: usize, audits: Audits) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let policy = Policy {
+            over_capture_percent: *[0, 15].choose(&mut random).expect("two"),
+            force_reversals: random.random(),
+            return_fee: random.random(),
+        };
+        let settings = format!(
+            "over_capture_percent = {}\nreverse_when_spent = \"{}\"\nreturn_fee = {}\nrefund_days = 3650\noutcome_retention_days = 3650",
+            policy.over_capture_percent,
+            if policy.force_reversals { "force" } else { "refuse" },
+            policy.return_fee
+        );
+        let mut stream = Self {
+            seed,
+            random,
+            world: World::of_tasks(tasks, &settings, audits),
+            reference: Reference::new(tasks as usize, policy),
+            names: (0..accounts).map(|number| format!("acc-{number}")).collect(),
+            recent: Vec::new(),
+            times: HashMap::new(),
+            payments: 0,
+            answers: BTreeMap::new(),
+        };
+        stream.open_accounts();
+        stream
+    }
+
+    /// Most accounts are there from the start, each with a limit of its own.
+    fn open_accounts(&mut self) {
+        for account in self.names.clone() {
+            let kind = *KINDS.choose(&mut self.random).expect("four");
+            let limit_minor = self.random.random_range(0..2_000);
+            let currency = "EUR".to_owned();
+            let action = AccountAction::Open { customer: None, parent: None, currency, kind, limit_minor };
+            if self.random.random_ratio(7, 8) {
+                self.reference.request(&account, &action, self.world.now.0);
+                self.world.request(&account, action);
+            }
+        }
+    }
+
+    fn run(&mut self, commands: u32) {
+        for number in 0..commands {
+            match self.random.random_range(0..100_u32) {
+                0..3 => self.request(number),
+                3..72 => self.pay(number),
+                72..99 => {
+                    let task = self.random.random_range(0..self.world.task_count());
+                    for _ in 0..self.random.random_range(1..6_u32) {
+                        self.deliver(task);
+                    }
+                }
+                _ => {
+                    let task = self.random.random_range(0..self.world.task_count());
+                    self.world.restart(task);
+                }
+            }
+            let step = [0, 1, 1_000_000, 40_000_000].choose(&mut self.random).copied().unwrap_or_default();
+            self.world.now.0 += step;
+        }
+    }
+
+    fn request(&mut self, number: u32) {
+        let account = self.names.choose(&mut self.random).expect("some").clone();
+        let currency = if self.random.random_ratio(1, 12) { "JPY" } else { "EUR" }.to_owned();
+        let sides = *[Sides::Debits, Sides::Credits, Sides::Both].choose(&mut self.random).expect("three");
+        let limit_minor = self.random.random_range(0..2_000);
+        let action = match self.random.random_range(0..20_u32) {
+            0..8 => {
+                let kind = *KINDS.choose(&mut self.random).expect("four");
+                AccountAction::Open { customer: None, parent: None, currency, kind, limit_minor }
+            }
+            8..10 => AccountAction::Freeze(sides),
+            10..15 => AccountAction::Thaw(sides),
+            15..18 => AccountAction::ChangeLimit { limit_minor, currency },
+            18 => AccountAction::Close(OpenHolds::Refuse),
+            _ => AccountAction::Close(OpenHolds::Release),
+        };
+        let expected = self.reference.request(&account, &action, self.world.now.0);
+        let code = self.world.request(&account, action.clone());
+        assert_eq!(code, expected, "seed {}, command {number}: {account} {action:?}", self.seed);
+        *self.answers.entry(code).or_default() += 1;
+    }
+
+    fn pay(&mut self, number: u32) {
+        let pay = self.payment();
+        let identity = (pay.from.clone(), pay.id.clone());
+        let at = *self.times.entry(identity).or_insert(self.world.now.0);
+        let expected = self.reference.pay(&pay, at);
+        let code = self.world.pay(&pay);
+        assert_eq!(code, expected, "seed {}, command {number}: {pay:?}", self.seed);
+        *self.answers.entry(code).or_default() += 1;
+        // What was refused is referred to as well, but not as often as it happens.
+        if code != "posted" && self.random.random_ratio(4, 5) {
+            return;
+        }
+        if self.recent.len() == RECENT_MAX {
+            let oldest = self.random.random_range(0..RECENT_MAX);
+            self.recent.swap_remove(oldest);
+        }
+        self.recent.push(pay);
+    }
+
+    /// Mostly about an earlier payment, as in life; now and then about the wrong one, or the same once more.
+    fn payment(&mut self) -> Pay {
+        let earlier = self.recent.choose(&mut self.random).cloned();
+        if let Some(earlier) = earlier.clone().filter(|_| self.random.random_ratio(1, 15)) {
+            let changed = self.random.random_ratio(1, 3);
+            return if changed { Pay { amount_minor: earlier.amount_minor + 1, ..earlier } } else { earlier };
+        }
+        self.payments += 1;
+        let id = format!("p{}", self.payments);
+        let first = self.random.random_range(0..self.names.len());
+        let second = (first + self.random.random_range(1..self.names.len())) % self.names.len();
+        let payment_type = self.payment_type(earlier.as_ref());
+        let mut pay = Pay::new(payment_type, &id, &self.names[first], &self.names[second], 0);
+        pay.amount_minor = self.random.random_range(1..150);
+        let is_linked = !BEGINNINGS.contains(&payment_type);
+        if let Some(earlier) = earlier.filter(|_| is_linked && self.random.random_ratio(19, 20)) {
+            pay.reference = Some(self.root(&earlier));
+            let gives_back = !OF_HOLDS.contains(&payment_type);
+            let (one, other) = (earlier.from, earlier.to);
+            (pay.from, pay.to) = if gives_back { (other, one) } else { (one, other) };
+            let part = self.random.random_range(1..4);
+            let same = [earlier.amount_minor, (earlier.amount_minor / part).max(1), earlier.amount_minor + part];
+            pay.amount_minor = *same.choose(&mut self.random).expect("three");
+        } else if is_linked && payment_type != PaymentType::ForcePost {
+            pay.reference = Some("nothing".to_owned());
+        }
+        if payment_type == PaymentType::Void && self.random.random() {
+            pay.amount_minor = 0;
+        }
+        if payment_type == PaymentType::Authorise && self.random.random_ratio(3, 4) {
+            pay.lasts_micros = Some(self.random.random_range(1..1_000_000_000));
+        }
+        if payment_type == PaymentType::Capture && self.random.random() {
+            pay.remainder = Remainder::Keep;
+        }
+        if payment_type.is_priced() {
+            pay.fee_minor = self.random.random_range(0..3);
+        }
+        if self.random.random_ratio(1, 40) {
+            pay.currency = "JPY".to_owned();
+        }
+        if self.random.random_ratio(1, 40) {
+            pay.verdict = Verdict::Decline;
+        }
+        pay
+    }
+
+    /// Mostly one that goes with the payment it will be about.
+    fn payment_type(&mut self, earlier: Option<&Pay>) -> PaymentType {
+        let fitting: &[PaymentType] = match earlier.map(|earlier| earlier.payment_type) {
+            _ if self.random.random_ratio(1, 3) => &BEGINNINGS,
+            Some(PaymentType::Authorise | PaymentType::Increment) => &OF_HOLDS,
+            Some(PaymentType::Capture) if self.random.random() => &OF_HOLDS,
+            Some(PaymentType::Chargeback) => &[PaymentType::ChargebackReversal],
+            Some(_) => &[PaymentType::Refund, PaymentType::Reverse, PaymentType::Chargeback],
+            None => &BEGINNINGS,
+        };
+        let any = self.random.random_ratio(1, 12);
+        *if any { PaymentType::ALL.as_slice() } else { fitting }.choose(&mut self.random).expect("some")
+    }
+
+    /// An increment or a capture leads to the authorisation it names, as often as not.
+    fn root(&mut self, earlier: &Pay) -> String {
+        let is_of_hold = matches!(earlier.payment_type, PaymentType::Increment | PaymentType::Capture);
+        match &earlier.reference {
+            Some(root) if is_of_hold && self.random.random() => root.clone(),
+            _ => earlier.id.clone(),
+        }
+    }
+
+    fn deliver(&mut self, task: u32) {
+        let delivered = self.world.deliver(task);
+        assert!(delivered.is_none_or(|(_, code)| code == "applied"), "seed {}", self.seed);
+        self.reference.deliver(task as usize, &self.times);
+    }
+
+    fn compare(&self) {
+        for (id, account) in self.world.accounts().into_iter().filter(|(_, account)| !account.is_internal()) {
+            let flags = [account.debits_frozen, account.credits_frozen, account.closed];
+            let limit = i128::from(account.limit_minor);
+            let found = (i128::from(account.posted_minor), i128::from(account.pending_in_minor), limit, flags);
+            assert_eq!(found, self.reference.accounts[&id].shape(), "seed {}: {id}", self.seed);
+            assert_eq!(i128::from(account.pending_minor), self.reference.pending(&id), "seed {}: {id}", self.seed);
+        }
+        let total = |prefix| self.world.internal_minor(prefix).values().sum::<i128>();
+        assert_eq!(total("fees."), self.reference.fees, "seed {}", self.seed);
+        assert_eq!(total("suspense."), self.reference.suspense, "seed {}", self.seed);
+    }
+
+    fn finish(&mut self) {
+        while let Some(task) =
+            (0..self.world.task_count()).find(|task| !self.world.under_way[*task as usize].is_empty())
+        {
+            self.deliver(task);
+        }
+        self.compare();
+        audit::everything(&self.world);
+        audit::quiet(&self.world);
+        assert!(self.world.in_transit_minor().values().all(|minor| *minor == 0), "seed {}", self.seed);
+    }
+}
+
+/// Short streams with every invariant checked after every record.
+#[test]
+fn short_streams_keep_every_invariant() {
+    for seed in 0..40 {
+        let tasks = [1, 2, 3, 5][seed as usize % 4];
+        let mut stream = Stream::new(seed, tasks, 5, Audits::EveryRecord);
+        for _ in 0..6 {
+            stream.run(50);
+            stream.compare();
+        }
+        stream.finish();
+    }
+}
+
+/// Many commands over few and many accounts, in stretches that start afresh, since the reference looks at everything.
+#[test]
+fn long_streams_agree_with_the_reference() {
+    let commands = std::env::var("TIDEMILL_LEDGER_COMMANDS").ok().and_then(|count| count.parse().ok());
+    let mut left: u32 = commands.unwrap_or(30_000);
+    let mut answers: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let mut seed = 1_000;
+    while left > 0 {
+        let stretch = left.min(1_500);
+        let tasks = [1, 2, 4, 8][seed as usize % 4];
+        let accounts = [4, 12, 40][seed as usize % 3];
+        let mut stream = Stream::new(seed, tasks, accounts, Audits::OnDemand);
+        stream.run(stretch);
+        stream.finish();
+        for (code, count) in stream.answers {
+            *answers.entry(code).or_default() += count;
+        }
+        left -= stretch;
+        seed += 1;
+    }
+    println!("{answers:?}");
+    let never: Vec<&str> = super::super::codes::PaymentCode::ALL
+        .iter()
+        .map(|code| code.spec().code)
+        .filter(|code| !code.starts_with("credit_") && !["amount_overflow", "limit_exceeded"].contains(code))
+        .filter(|code| !answers.contains_key(code))
+        .collect();
+    assert_eq!(never, [""; 0], "codes that no command was answered with: {answers:?}");
+}
+
+/// Which task owns an account changes nothing for anybody: the same stream over other numbers of tasks.
+#[test]
+fn the_number_of_tasks_changes_no_balance() {
+    for seed in 0..10 {
+        let balances = [1, 2, 7].map(|tasks| {
+            let mut stream = Stream::new(seed, tasks, 6, Audits::OnDemand);
+            quiet_run(&mut stream, 400)
+        });
+        assert_eq!(balances[0], balances[1], "seed {seed}");
+        assert_eq!(balances[0], balances[2], "seed {seed}");
+    }
+}
+
+/// Delivers everything after each command, so that the order of arrival is that of the commands. Nothing is drawn that
+/// depends on the number of tasks.
+fn quiet_run(stream: &mut Stream, commands: u32) -> BTreeMap<String, (i64, i64)> {
+    for number in 0..commands {
+        if stream.random.random_ratio(1, 10) {
+            stream.request(number);
+        } else {
+            stream.pay(number);
+        }
+        stream.world.now.0 += 1_000_000;
+        stream.finish();
+    }
+    let accounts = stream.world.accounts().into_iter().filter(|(_, account)| !account.is_internal());
+    accounts.map(|(id, account)| (id, (account.posted_minor, account.pending_minor))).collect()
+}
