@@ -94,6 +94,10 @@ impl Worker {
             self.poll_membership()?;
             self.shared.clock.sleep(RETRY_WAIT);
         }
+        // What was given back meanwhile starts again behind the next line: a commit without an answer may still have come
+        // to be after it had read the log.
+        self.drop_all_tasks()?;
+        self.answer()?;
         // Before the tasks start: what this slot left open must have ended, or they would wait for it.
         self.output.transaction.prepare()?;
         self.start_missing();
