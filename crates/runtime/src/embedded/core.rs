@@ -19,11 +19,12 @@ pub(crate) struct ProducerEpoch {
     epoch: u64,
 }
 
-/// Tasks for which a transaction may only commit while this member owns them.
+/// Tasks for which a transaction may only commit while this member owns them without a break since it said so.
 #[derive(Clone, Debug)]
 pub(crate) struct Fence {
     pub(crate) group: String,
     pub(crate) member: MemberId,
+    pub(crate) tenure: u64,
     pub(crate) tasks: Vec<u32>,
 }
 
@@ -142,7 +143,8 @@ impl Core {
     }
 
     pub(crate) fn check_fence(&self, fence: &Fence, during: &'static str) -> Result<()> {
-        let Some(task) = fence.tasks.iter().find(|task| !self.groups.owns(&fence.group, fence.member, **task)) else {
+        let Fence { group, member, tenure, tasks } = fence;
+        let Some(task) = tasks.iter().find(|task| !self.groups.owns(group, *member, *tenure, **task)) else {
             return Ok(());
         };
         let message =

@@ -38,6 +38,8 @@ struct MemberState {
     revoking: BTreeSet<u32>,
     /// Told, not yet acknowledged.
     in_flight: Option<MemberEvent>,
+    /// How often it has given tasks up. What it sent before, it may not commit after, although it may own the task again.
+    tenure: u64,
 }
 
 impl MemberState {
@@ -77,6 +79,7 @@ impl Group {
             assigning: BTreeSet::new(),
             revoking: BTreeSet::new(),
             in_flight: None,
+            tenure: 0,
         };
         self.members.insert(id, member);
         self.rebalance();
@@ -136,6 +139,7 @@ impl Group {
         member.in_flight = None;
         if let MemberEvent::Revoked(tasks) | MemberEvent::Lost(tasks) = event {
             member.owned.retain(|task| !tasks.contains(task));
+            member.tenure += 1;
         }
         self.rebalance();
         true
@@ -147,9 +151,16 @@ impl Group {
         active.map(|member| RosterMember { slot: member.slot.clone(), tasks: member.owned.clone() }).collect()
     }
 
-    /// Whether the member may commit for `task`.
-    pub(crate) fn owns(&self, id: MemberId, task: u32) -> bool {
-        self.members.get(&id).is_some_and(|member| member.standing == Standing::Active && member.owned.contains(&task))
+    /// What fences the offsets that the member sends now.
+    pub(crate) fn tenure(&self, id: MemberId) -> u64 {
+        self.members.get(&id).map_or(0, |member| member.tenure)
+    }
+
+    /// Whether the member may commit for `task` what it sent in this tenure.
+    pub(crate) fn owns(&self, id: MemberId, tenure: u64, task: u32) -> bool {
+        self.members.get(&id).is_some_and(|member| {
+            member.standing == Standing::Active && member.tenure == tenure && member.owned.contains(&task)
+        })
     }
 
     /// Plans anew from what members have been told; plans they have not been told of are dropped.
@@ -183,8 +194,8 @@ impl Groups {
         self.groups.entry(name.to_owned()).or_default()
     }
 
-    pub(crate) fn owns(&self, name: &str, id: MemberId, task: u32) -> bool {
-        self.groups.get(name).is_some_and(|group| group.owns(id, task))
+    pub(crate) fn owns(&self, name: &str, id: MemberId, tenure: u64, task: u32) -> bool {
+        self.groups.get(name).is_some_and(|group| group.owns(id, tenure, task))
     }
 
     pub(crate) fn expire(&mut self, now: Duration) -> bool {

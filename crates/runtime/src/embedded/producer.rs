@@ -227,7 +227,8 @@ impl Producer for EmbeddedProducer {
             return Err(misused("send_offsets", "the member belongs to another broker"));
         };
         let tasks = offsets.iter().map(|(partition, _)| partition.partition).collect();
-        let fence = Fence { group: member.group.clone(), member: member.id, tasks };
+        let tenure = self.shared.lock("send_offsets")?.groups.group(&member.group).tenure(member.id);
+        let fence = Fence { group: member.group.clone(), member: member.id, tenure, tasks };
         self.add_positions(&member.group, offsets, Some(fence), "send_offsets")
     }
 
