@@ -28,6 +28,23 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
 
+/// Time that all threads of this process have spent on processors.
+///
+/// Threads that have ended count with a resolution of the kernel's clock tick.
+pub(crate) fn process_cpu() -> Duration {
+    const TICKS_PER_S: u64 = 100;
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1_000 / TICKS_PER_S)
+}
+
+/// Memory of this process.
+pub(crate) fn resident_bytes() -> u64 {
+    let text = field("/proc/self/status", "VmRSS").unwrap_or_default();
+    text.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
 /// The first line that a program prints, on either stream; `unknown` where it cannot be run.
 pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(repository()).output();

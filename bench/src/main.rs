@@ -31,6 +31,8 @@ enum Command {
     Restart(restart::RestartOptions),
     /// Measures the local store alone: opening after a kill, reads, writes
     Store(store::StoreOptions),
+    /// Measures what the state of a payment costs: reads, log, local store
+    StoreMixed(store::mixed::MixedOptions),
     /// The engine under measurement; started by `restart`, ends when its standard input is closed
     #[command(hide = true)]
     Worker(restart::worker::WorkerOptions),
@@ -54,6 +56,7 @@ fn run(command: Command) -> Result<()> {
         Command::Chain(options) => chain::run(&options),
         Command::Restart(options) => restart::run(&options),
         Command::Store(options) => store::run(&options),
+        Command::StoreMixed(options) => store::mixed::run(&options),
         Command::Worker(options) => restart::worker::run(&options),
         Command::StoreFill(options) => store::fill(&options),
     }

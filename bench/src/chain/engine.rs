@@ -12,6 +12,7 @@ use tidemill_runtime::kafka::KafkaBroker;
 use tidemill_runtime::memory::MemoryShares;
 use tidemill_runtime::provision::Provisioner;
 use tidemill_runtime::registry::LocalRegistry;
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::status;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running, instance_dir};
@@ -211,6 +212,7 @@ fn shared(options: &EngineOptions) -> Result<Arc<Shared>> {
         clock: Arc::new(SystemClock::default()),
         threads: Arc::new(SystemThreads),
         telemetry: Telemetry::new(&pipeline.name, env!("CARGO_PKG_VERSION"), &pipeline.config_hash)?,
+        state_log: StateLogPolicy::default(),
         state_dir: instance_dir(&topology.state_dir, &options.instance),
         topology,
     }))

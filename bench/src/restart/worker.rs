@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::registry::HttpRegistry;
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, instance_dir};
 use tidemill_runtime::telemetry::Telemetry;
@@ -43,6 +44,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         clock: Arc::new(SystemClock::default()),
         threads: Arc::new(SystemThreads),
         telemetry,
+        state_log: StateLogPolicy::default(),
         state_dir: instance_dir(&topology.state_dir, INSTANCE),
         topology,
     });

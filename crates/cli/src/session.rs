@@ -12,6 +12,7 @@ use tidemill_runtime::kafka::KafkaBroker;
 use tidemill_runtime::memory::MemoryShares;
 use tidemill_runtime::provision::Provisioner;
 use tidemill_runtime::registry::{HttpRegistry, LocalRegistry, SchemaRegistry};
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::succession::Succession;
 use tidemill_runtime::supervise::instance_dir;
@@ -137,6 +138,7 @@ impl Session {
             clock: Arc::clone(&self.clock),
             threads: Arc::new(SystemThreads),
             telemetry: self.telemetry()?,
+            state_log: StateLogPolicy::default(),
             state_dir: instance_dir(&self.topology.state_dir, instance),
         }))
     }

@@ -95,10 +95,29 @@ pub static CONDITIONS: &[Condition] = &[
                  broker refuses; a cluster that does not speak `PLAINTEXT` always does. Set `standbys = 0` to be rid of it.",
     },
     Condition {
+        code: "state_log_damaged",
+        summary: "A record of the state log is not as it was written.",
+        remedy: "Kafka's checksums rule out the disk and the network, so somebody else writes to the topic: find out who. \
+                 Restore the topic, or begin a new pipeline and replay its inputs into it.",
+    },
+    Condition {
+        code: "state_log_format",
+        summary: "The state log was written in a format that this version does not read.",
+        remedy: "Run the version that wrote it, or begin a pipeline with a new name and replay the inputs into it. Nothing is \
+                 processed meanwhile.",
+    },
+    Condition {
         code: "state_log_lost",
-        summary: "The state log of a task is empty although the group says that the task has worked.",
-        remedy: "The topic was emptied or made anew. Restore it. To begin anew on purpose, with everything processed a \
+        summary: "The state log of a task is empty although the group says that the task has worked, or lacks entries at its \
+                  beginning.",
+        remedy: "The topic was emptied, cut or made anew; see that it has no retention. Restore it. To begin anew on purpose, with everything processed a \
                  second time, delete the group's offsets.",
+    },
+    Condition {
+        code: "state_log_not_cleaned",
+        summary: "The broker did not delete what is dead in a state log.",
+        remedy: "Nothing has to be done once: it is asked again with the next pass. If it repeats, the message says what the \
+                 broker refuses; the topic's `cleanup.policy` has to be `delete`.",
     },
     Condition {
         code: "store_rebuilt",

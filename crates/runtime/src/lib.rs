@@ -35,6 +35,7 @@ pub mod sabotage;
 pub mod sink_worker;
 pub mod stable_offset;
 pub mod standby;
+pub mod state_log;
 pub mod status;
 pub mod store;
 pub mod succession;

@@ -8,11 +8,12 @@ use serde::Serialize;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{SinkPlan, Unit};
 
-use crate::broker::{Broker, BrokerError, Isolation, TopicPartition, read_range};
-use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, Figures};
+use crate::broker::{Broker, BrokerError, BrokerErrorKind, Isolation, TopicPartition, read_range};
+use crate::state_log::LogRecord;
+use crate::task::checkpoint::{Checkpoint, Figures};
 
 /// A checkpoint is looked for this far behind the end of the log first; only then from its beginning.
-const LOOK_BACK: u64 = 2_000;
+const LOOK_BACK: u64 = 20;
 
 /// One input partition of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -126,9 +127,12 @@ fn last_checkpoint(
 ) -> Result<Option<Checkpoint>, BrokerError> {
     let mut last = None;
     read_range(broker, log, from..end, |record| {
-        if record.key == Some(CHECKPOINT_KEY) {
-            last = record.value.and_then(|bytes| Checkpoint::decode(bytes).ok()).or(last.take());
-        }
+        let checkpoint = LogRecord::decode(record.key, record.value).and_then(|record| record.decode_checkpoint());
+        let unreadable = |error| {
+            let message = format!("{}: {error}", record.origin);
+            BrokerError::new(BrokerErrorKind::Misconfigured, "read a checkpoint", message)
+        };
+        last = checkpoint.map_err(unreadable)?.or(last.take());
         Ok::<_, BrokerError>(ControlFlow::Continue(()))
     })?;
     Ok(last)

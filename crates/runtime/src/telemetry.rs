@@ -29,7 +29,7 @@ pub struct Telemetry {
     /// 1 for the phase that a task is in.
     pub task_phase: IntGaugeVec,
     pub restore_offsets_left: IntGaugeVec,
-    /// Records of state logs that starts had to apply: little, where a store or a standby was there.
+    /// Changes in state logs that starts had to apply, checkpoints among them: little, where a store or a standby was there.
     pub restored_records: IntCounter,
     pub standby: StandbyTelemetry,
     pub txn_open_age_ms: IntGaugeVec,
@@ -88,7 +88,7 @@ impl Telemetry {
                 &["slot", "task"],
             )?,
             restored_records: make
-                .counter("restored_records_total", "Records of state logs that starts of tasks had to apply.")?,
+                .counter("restored_records_total", "Changes in state logs that starts of tasks had to apply.")?,
             standby: StandbyTelemetry::new(&make)?,
             txn_open_age_ms: make.gauges("txn_open_age_ms", "Age of the open transaction; 0 for none.", &["slot"])?,
             stores_rebuilt: make.counters(
@@ -129,7 +129,7 @@ pub struct StandbyTelemetry {
 impl StandbyTelemetry {
     fn new(make: &Maker<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            records: make.counter("standby_records_total", "Records of state logs that standbys have applied.")?,
+            records: make.counter("standby_records_total", "Changes in state logs that standbys have applied.")?,
             lag_offsets: make.gauges(
                 "standby_lag_offsets",
                 "Offsets of the state log that a standby has still to apply.",

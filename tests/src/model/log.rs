@@ -56,12 +56,26 @@ struct Writer {
 pub(super) struct PartitionLog {
     batches: Vec<Batch>,
     end: u64,
+    /// The first offset that was not deleted.
+    low: u64,
     writers: BTreeMap<ProducerId, Writer>,
 }
 
 impl PartitionLog {
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    pub(super) fn low(&self) -> u64 {
+        self.low
+    }
+
+    pub(super) fn delete_before(&mut self, before: u64) -> Result<(), Refusal> {
+        if before > self.end {
+            return Err(Refusal::OffsetOutOfRange);
+        }
+        self.low = self.low.max(before);
+        Ok(())
     }
 
     /// The last stable offset: the first offset of the earliest open transaction.
@@ -169,7 +183,8 @@ impl PartitionLog {
     pub(super) fn offset_for_time(&self, timestamp_ms: i64) -> Option<u64> {
         let records = self.batches.iter().flat_map(|batch| (batch.first_offset..).zip(&batch.records));
         let stable_end = self.stable_end();
-        let mut found = records.take_while(|(offset, _)| *offset < stable_end);
+        let mut found =
+            records.filter(|(offset, _)| *offset >= self.low).take_while(|(offset, _)| *offset < stable_end);
         found.find(|(_, record)| record.timestamp_ms >= timestamp_ms).map(|(offset, _)| offset)
     }
 }

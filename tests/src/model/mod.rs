@@ -3,9 +3,10 @@
 //!
 //! What is modelled, and rests on measurements on a real broker: offsets that markers and aborted records occupy, the
 //! last stable offset, markers that are written partition by partition, epochs and fencing, time-outs that look like
-//! fencing, ends that come late and (in the first protocol) hit a later transaction, static members and generations, pending offsets, and
-//! transactions that hang or are left open on some partitions by a restart. What is not: leaders and replicas, compaction and retention, sequence numbers, quotas. The log
-//! of a partition begins at 0 for ever. A member is heard of only when it polls; librdkafka also has a thread for that.
+//! fencing, ends that come late and (in the first protocol) hit a later transaction, static members and generations,
+//! pending offsets, and transactions that hang or are left open on some partitions by a restart. What is not: leaders and
+//! replicas, compaction and retention, sequence numbers, quotas. A member is heard of only when it polls; librdkafka also
+//! has a thread for that.
 //!
 //! Invariant: deterministic. No threads, no time but the clock's, no order that a hash decides; every call returns at
 //! once unless [`Waiting`] says otherwise.
@@ -124,11 +125,18 @@ impl Broker for ModelKafka {
         self.shared.lock().topics.delete(name).map_err(|refusal| about("delete a topic", refusal, name))
     }
 
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()> {
+        let mut core = self.shared.lock();
+        let id = core.topics.locate(partition);
+        let deleted = id.and_then(|id| core.topics.log_mut(id)?.delete_before(before));
+        deleted.map_err(|refusal| about("delete records", refusal, &partition.topic))
+    }
+
     fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {
         let core = self.shared.lock();
         let log = core.topics.locate(partition).and_then(|id| core.topics.log(id));
         let log = log.map_err(|refusal| about("ask for watermarks", refusal, &partition.topic))?;
-        Ok(Watermarks { low: 0, high: log.readable_end(isolation) })
+        Ok(Watermarks { low: log.low(), high: log.readable_end(isolation) })
     }
 
     fn offset_for_time(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {

@@ -56,7 +56,7 @@ impl Reader for ModelReader {
             let cursor = &mut self.cursors[index];
             let refuse = |refusal| about("poll a reader", refusal, &cursor.partition.topic);
             let log = core.topics.log(cursor.id).map_err(refuse)?;
-            if cursor.position > log.end() {
+            if !(log.low()..=log.end()).contains(&cursor.position) {
                 return Err(refuse(Refusal::OffsetOutOfRange));
             }
             let rest = records_max - batch.len();

@@ -16,6 +16,7 @@ use tidemill_runtime::codecs::Codecs;
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
 use tidemill_runtime::provision::{Provisioner, open_sink};
 use tidemill_runtime::registry::{LocalRegistry, SchemaRegistry};
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::status::{sink_lag, unit_status};
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running, instance_dir};
@@ -121,6 +122,7 @@ impl UnderTest {
             clock: Arc::clone(&self.clock),
             threads: Arc::new(SystemThreads),
             telemetry: Telemetry::new(&pipeline.name, "test", &pipeline.config_hash).expect("metrics have good names"),
+            state_log: StateLogPolicy::default(),
             state_dir: instance_dir(&self.topology.state_dir, instance),
         };
         let options = RunOptions {

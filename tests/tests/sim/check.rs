@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidemill_core::partition::partition_of;
 use tidemill_core::{StateValue, Store};
 use tidemill_runtime::broker::{Broker, Isolation, TopicPartition};
+use tidemill_runtime::state_log::{LogError, LogRecord};
 use tidemill_runtime::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
 
 use crate::disk::Content;
@@ -38,6 +39,7 @@ impl Evidence<'_> {
         self.entries(&mut findings);
         self.state(&mut findings);
         self.checkpoints(&mut findings);
+        self.cleaning(&mut findings);
         self.ends(&mut findings);
         self.stores(&mut findings);
         findings
@@ -196,13 +198,26 @@ impl Evidence<'_> {
         }
     }
 
+    /// What the broker still has of a state log comes to the same as all that was ever in it.
+    fn cleaning(&self, findings: &mut Findings) {
+        for (number, log) in (0..TASKS).zip(self.observer.partitions(STATE)) {
+            let partition = TopicPartition::new(STATE, number);
+            let low = self.broker.watermarks(&partition, Isolation::ReadCommitted).expect("watermarks").low;
+            let (dead, kept) = log.split_at(log.partition_point(|seen| seen.offset < low));
+            if fold(kept, u64::MAX) != fold(log, u64::MAX) {
+                let count = dead.len();
+                findings
+                    .push(format!("cleaning: {count} records of task {number} were deleted before {low} and missing"));
+            }
+        }
+    }
+
     /// Every checkpoint that was ever committed agrees with the inputs: positions never go back, and the figures count
     /// each record before them once.
     fn checkpoints(&self, findings: &mut Findings) {
         for (number, log) in self.observer.partitions(STATE).iter().enumerate() {
             let mut before: BTreeMap<String, u64> = BTreeMap::new();
-            for seen in log.iter().filter(|seen| seen.key == CHECKPOINT_KEY) {
-                let checkpoint = Checkpoint::decode(seen.value.as_deref().unwrap_or_default()).expect("a checkpoint");
+            for (seen, checkpoint) in log.iter().filter_map(|seen| Some((seen, checkpoint_of(seen)?))) {
                 for (input, topic) in [("count/requests", REQUESTS), ("move/instructions", INSTRUCTIONS)] {
                     let Some(position) = checkpoint.positions.get(topic).copied() else {
                         findings.push(format!("checkpoint: {number}@{} has no position in {topic}", seen.offset));
@@ -322,19 +337,33 @@ pub(crate) fn open_partitions(broker: &Arc<dyn Broker>) -> Vec<(TopicPartition, 
 }
 
 pub(crate) fn last_checkpoint(log: &[Seen]) -> Checkpoint {
-    let last = log.iter().rev().find(|seen| seen.key == CHECKPOINT_KEY);
-    let bytes = last.and_then(|seen| seen.value.as_deref());
-    bytes.map(|bytes| Checkpoint::decode(bytes).expect("a checkpoint")).unwrap_or_default()
+    log.iter().rev().find_map(checkpoint_of).unwrap_or_default()
+}
+
+fn state_record(seen: &Seen) -> LogRecord<'_> {
+    LogRecord::decode(seen.key.as_deref(), seen.value.as_deref()).expect("a record of a state log")
+}
+
+fn checkpoint_of(seen: &Seen) -> Option<Checkpoint> {
+    state_record(seen).decode_checkpoint().expect("a checkpoint")
 }
 
 /// What the log amounts to before `end`.
 fn fold(log: &[Seen], end: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut pairs = BTreeMap::new();
     for seen in log.iter().take_while(|seen| seen.offset < end) {
-        match &seen.value {
-            Some(value) => pairs.insert(seen.key.clone(), value.clone()),
-            None => pairs.remove(&seen.key),
+        let record = state_record(seen);
+        let apply = |(key, value): (&[u8], Option<&[u8]>)| {
+            match value {
+                Some(value) => pairs.insert(key.to_vec(), value.to_vec()),
+                None => pairs.remove(key),
+            };
+            Ok::<_, LogError>(())
         };
+        record.for_each_change(apply).expect("changes");
+        if let Some(checkpoint) = record.checkpoint {
+            pairs.insert(CHECKPOINT_KEY.to_vec(), checkpoint.to_vec());
+        }
     }
     pairs
 }

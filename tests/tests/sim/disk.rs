@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidemill_runtime::store::{Change, Pair, StoreError, StoreFactory, TaskStore};
+use tidemill_runtime::store::changes::{Change, OwnedChange};
+use tidemill_runtime::store::{Pair, StoreError, StoreFactory, TaskStore};
 
 use crate::faults::Fault;
 use crate::process::Process;
 use crate::scheduler::Sim;
 
+/// So few that a worker writes out every few transactions.
+const WRITE_BUFFER_BYTES_MAX: usize = 2_000;
 const FULL_MAX: Duration = Duration::from_secs(12);
 
 /// What a store holds.
@@ -35,7 +38,7 @@ impl Content {
 
 #[derive(Debug)]
 struct Write {
-    changes: Vec<Change>,
+    changes: Vec<OwnedChange>,
     next_offset: u64,
 }
 
@@ -125,7 +128,7 @@ impl SimStores {
 }
 
 impl StoreFactory for SimStores {
-    fn open(&self, directory: &Path, identity: &str) -> Result<Box<dyn TaskStore>, StoreError> {
+    fn open(&self, directory: &Path, identity: &str) -> Result<Arc<dyn TaskStore>, StoreError> {
         let sim = &self.0.sim;
         self.0.danger("open store", 4);
         let path = directory.display().to_string();
@@ -152,7 +155,11 @@ impl StoreFactory for SimStores {
         sim.note("store opened", || format!("{path} at {next_offset}"));
         drop(inner);
         let stores = Self(Arc::clone(&self.0));
-        Ok(Box::new(SimStore { stores, directory: directory.to_owned(), opened }))
+        Ok(Arc::new(SimStore { stores, directory: directory.to_owned(), opened }))
+    }
+
+    fn write_buffer_bytes_max(&self) -> usize {
+        WRITE_BUFFER_BYTES_MAX
     }
 
     fn discard(&self, directory: &Path) -> Result<(), StoreError> {
@@ -197,11 +204,7 @@ impl TaskStore for SimStore {
         })
     }
 
-    fn apply(
-        &mut self,
-        changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
-        next_offset: u64,
-    ) -> Result<(), StoreError> {
+    fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         self.stores.0.danger("apply", 1);
         self.stores.check_space(&self.directory)?;
         let changes = changes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
@@ -219,13 +222,17 @@ impl TaskStore for SimStore {
         self.with(|folder| folder.content.next_offset).unwrap_or_default()
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&self) -> Result<(), StoreError> {
         self.stores.0.danger("sync", 4);
         self.stores.check_space(&self.directory)?;
         self.with(|folder| {
             folder.synced = folder.content.clone();
             folder.tail.clear();
         })
+    }
+
+    fn describe(&self) -> String {
+        self.directory.display().to_string()
     }
 }
 

@@ -322,7 +322,7 @@ pub(crate) fn topology() -> Topology {
         topic(REQUESTS_DLQ, Role::DeadLetters, None, Cleanup::Delete),
         topic(INSTRUCTIONS_DLQ, Role::DeadLetters, None, Cleanup::Delete),
         topic(TASKS_TOPIC, Role::Tasks, None, Cleanup::Delete),
-        topic(STATE, Role::StateLog, None, Cleanup::Compact),
+        topic(STATE, Role::StateLog, None, Cleanup::Delete),
     ];
     let stage = |name: &str, input: &str, processor, dlq: &str, ports: &[&str]| Stage {
         name: name.to_owned(),

@@ -38,6 +38,27 @@ impl Graveyard {
     }
 }
 
+/// What processes want deleted. Carried out when the observer has read it.
+#[derive(Default)]
+pub(crate) struct Deletions(Mutex<Vec<(TopicPartition, u64)>>);
+
+impl Deletions {
+    fn ask(&self, partition: &TopicPartition, before: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((partition.clone(), before));
+    }
+
+    /// To be called when the observer has read what there is.
+    pub(crate) fn carry_out(&self, broker: &dyn Broker) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(partition, before)| {
+            let readable = broker.watermarks(partition, Isolation::ReadCommitted).expect("watermarks").high;
+            if readable >= *before {
+                broker.delete_records(partition, *before).expect("records can be deleted");
+            }
+            readable < *before
+        });
+    }
+}
+
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -101,6 +122,7 @@ impl Process {
 pub(crate) struct SimBroker {
     pub(crate) process: Arc<Process>,
     pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) deletions: Arc<Deletions>,
 }
 
 impl Broker for SimBroker {
@@ -149,6 +171,13 @@ impl Broker for SimBroker {
 
     fn delete_topic(&self, name: &str) -> Result<()> {
         self.broker.delete_topic(name)
+    }
+
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()> {
+        self.process.call("delete records", CALL, || {
+            self.deletions.ask(partition, before);
+            Ok(())
+        })
     }
 
     fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {

@@ -12,7 +12,7 @@ use crate::ledger::{BALANCES, ENTRIES, INSTRUCTIONS, INSTRUCTIONS_DLQ, REQUESTS,
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) offset: u64,
-    pub(crate) key: Vec<u8>,
+    pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
 }
 
@@ -48,7 +48,7 @@ impl Observer {
                 let view = batch.view(index, &[]);
                 let seen = Seen {
                     offset: meta.offset,
-                    key: view.key.unwrap_or_default().to_vec(),
+                    key: view.key.map(<[u8]>::to_vec),
                     value: view.value.map(<[u8]>::to_vec),
                 };
                 let partitions = self.seen.get_mut(&*meta.topic).expect("a topic that was assigned");

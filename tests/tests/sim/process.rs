@@ -10,6 +10,7 @@ use tidemill_runtime::health::WorkerHealth;
 use tidemill_runtime::registry::SchemaRegistry;
 use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::standby::Standby;
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::supervise::slot_name;
 use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::worker::{OnStop, Shared, Worker, WorkerError};
@@ -17,10 +18,18 @@ use tidemill_topology::Topology;
 
 use crate::disk::{Disk, SimStores};
 use crate::ledger;
-use crate::network::{Graveyard, SimBroker};
+use crate::network::{Deletions, Graveyard, SimBroker};
 use crate::scheduler::{Incarnation, Sim};
 use crate::time::{SimClock, SimThreads};
 
+/// So little of everything that a transaction takes several records, and a pass several transactions.
+const STATE_LOG: StateLogPolicy = StateLogPolicy {
+    record_bytes_max: 120,
+    log_bytes_min: 3_000,
+    scanned_entries: 2,
+    carried_bytes_min: 1,
+    carried_bytes_max: 20,
+};
 /// How long a process stays down, at most.
 const DOWN_MAX: Duration = Duration::from_secs(6);
 const FREEZE_MAX: Duration = Duration::from_secs(16);
@@ -33,6 +42,7 @@ pub(crate) struct Site {
     pub(crate) registry: Arc<dyn SchemaRegistry>,
     pub(crate) telemetry: Telemetry,
     pub(crate) graveyard: Arc<Graveyard>,
+    pub(crate) deletions: Arc<Deletions>,
 }
 
 impl Site {
@@ -134,13 +144,18 @@ impl Machine {
         self.lock().process = Some(Arc::clone(&process));
         let shared = Arc::new(Shared {
             topology: Arc::clone(&site.topology),
-            broker: Arc::new(SimBroker { process: Arc::clone(&process), broker: Arc::clone(&site.broker) }),
+            broker: Arc::new(SimBroker {
+                process: Arc::clone(&process),
+                broker: Arc::clone(&site.broker),
+                deletions: Arc::clone(&site.deletions),
+            }),
             registry: Arc::clone(&site.registry),
             codecs: &ledger::CODECS,
             stores: Arc::new(SimStores(Arc::clone(&process))),
             clock: Arc::new(SimClock(Arc::clone(sim))),
             threads: Arc::new(SimThreads { sim: Arc::clone(sim), incarnation }),
             telemetry: site.telemetry.clone(),
+            state_log: STATE_LOG,
             state_dir: PathBuf::from(self.name),
         });
         let unit = Arc::new(site.topology.units[0].clone());

@@ -15,7 +15,7 @@ use crate::adversary::Adversary;
 use crate::check::{Evidence, last_checkpoint, open_partitions};
 use crate::faults::{Fault, FaultSet, Odds};
 use crate::ledger::{self, ENTRIES, REQUESTS, REQUESTS_DLQ, Request, STATE, TASKS, key_of};
-use crate::network::Graveyard;
+use crate::network::{Deletions, Graveyard};
 use crate::observer::Observer;
 use crate::process::{Machine, Site};
 use crate::scheduler::{Coroutines, OUTSIDE, Sim};
@@ -169,6 +169,7 @@ impl Run {
             registry: Arc::new(ledger::OneSchema(Arc::clone(sim))),
             telemetry: TELEMETRY.get_or_init(telemetry).clone(),
             graveyard: Arc::new(Graveyard::default()),
+            deletions: Arc::new(Deletions::default()),
         };
         let clock = || Arc::new(SimClock(Arc::clone(sim)));
         let adversary = kafka.map(|kafka| Adversary::new(kafka, clock(), site.telemetry.clone(), site.group()));
@@ -194,6 +195,7 @@ impl Run {
                 self.machines[sim.below(3) as usize].stop(sim);
             }
             self.tend();
+            self.delete(&mut observer);
         }
         sim.calm();
         if self.undisturbed(|| self.finish(&mut observer)) {
@@ -206,6 +208,12 @@ impl Run {
             }
         }
         sim.end();
+    }
+
+    /// Deletes what processes have asked to delete, after it was read.
+    fn delete(&self, observer: &mut Observer) {
+        observer.read();
+        self.site.deletions.carry_out(self.site.broker.as_ref());
     }
 
     /// Does so again if an operator had to abort what seemed to be done.
@@ -257,7 +265,7 @@ impl Run {
         }
         // What is committed may still have to be marked as such.
         self.wait(MARKING, || open_partitions(&self.site.broker).is_empty());
-        observer.read();
+        self.delete(observer);
         is_down
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidemill_runtime::broker::{Broker, Isolation, ProducerOptions, Reader, RecordBatch, TopicPartition};
 use tidemill_runtime::kafka::wire::damage::Damage;
-use tidemill_runtime::task::checkpoint::{CHECKPOINT_KEY, Checkpoint};
+use tidemill_runtime::state_log::LogRecord;
 
 use crate::kafka::{DEADLINE, Pipeline, TASKS, TICK};
 use crate::tidemill::Started;
@@ -62,9 +62,11 @@ impl<'a> Owners<'a> {
             self.reader.poll(&mut self.batch, 1_000, TICK).expect("the broker answers");
             for index in 0..self.batch.len() {
                 let record = self.batch.view(index, &[]);
-                let (Some(CHECKPOINT_KEY), Some(value)) = (record.key, record.value) else { continue };
-                let owner = Checkpoint::decode(value).expect("a checkpoint").owner;
-                self.slots[record.origin.partition as usize] = owner;
+                let checkpoint =
+                    LogRecord::decode(record.key, record.value).and_then(|record| record.decode_checkpoint());
+                if let Some(checkpoint) = checkpoint.expect("a record of the state log") {
+                    self.slots[record.origin.partition as usize] = checkpoint.owner;
+                }
             }
         }
     }

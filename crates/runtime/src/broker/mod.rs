@@ -187,6 +187,9 @@ pub trait Broker: Send + Sync {
     fn create_topic(&self, topic: &NewTopic) -> Result<()>;
     fn delete_topic(&self, name: &str) -> Result<()>;
 
+    /// Removes the records before offset `before` for good. What is gone already is no error.
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()>;
+
     /// With `ReadUncommitted` the true end of the log; with `ReadCommitted` the end of what can be read: they differ
     /// while a transaction is open.
     fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks>;

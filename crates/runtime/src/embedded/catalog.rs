@@ -26,6 +26,8 @@ pub(crate) struct BlockIndex {
 #[derive(Debug, Default)]
 pub(crate) struct PartitionIndex {
     pub(crate) blocks: Vec<BlockIndex>,
+    /// The first offset that was not deleted.
+    pub(crate) low: u64,
     /// The offset that the next record will get.
     pub(crate) end: u64,
 }
@@ -64,6 +66,7 @@ impl Catalog {
             Frame::TopicCreated { id, name, partitions, config } => self.create(id, name, partitions, &config),
             Frame::TopicDeleted { id } => self.delete(id),
             Frame::Transaction { blocks, positions } => self.commit(&blocks, positions, place),
+            Frame::RecordsDeleted { topic, partition, before } => self.delete_records(topic, partition, before),
         }
     }
 
@@ -120,6 +123,19 @@ impl Catalog {
         for positions in self.positions.values_mut() {
             positions.retain(|partition, _| partition.topic != topic.name);
         }
+        Ok(())
+    }
+
+    /// Blocks that hold nothing else are forgotten.
+    fn delete_records(&mut self, topic: u32, number: u32, before: u64) -> Result<(), String> {
+        let partition = self.topics.get_mut(&topic).and_then(|topic| topic.partitions.get_mut(number as usize));
+        let partition = partition.ok_or_else(|| format!("topic number {topic} has no partition {number}"))?;
+        if before > partition.end {
+            return Err(format!("partition {number} of topic number {topic} ends before {before}"));
+        }
+        partition.low = partition.low.max(before);
+        let dead = (0..partition.blocks.len()).take_while(|index| partition.block_end(*index) <= partition.low).count();
+        partition.blocks.drain(..dead);
         Ok(())
     }
 

@@ -122,8 +122,23 @@ impl Core {
 
     pub(crate) fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks> {
         let (topic, number) = self.locate(partition, "watermarks")?;
-        let high = self.catalog.partition(topic, number).map_or(0, |partition| partition.end);
-        Ok(Watermarks { low: 0, high })
+        let found = self.catalog.partition(topic, number);
+        let (low, high) = found.map_or((0, 0), |partition| (partition.low, partition.end));
+        Ok(Watermarks { low, high })
+    }
+
+    pub(crate) fn delete_records(&mut self, partition: &TopicPartition, before: u64) -> Result<()> {
+        const DURING: &str = "delete_records";
+        let (topic, number) = self.locate(partition, DURING)?;
+        let Watermarks { low, high } = self.watermarks(partition)?;
+        if before > high {
+            let message = format!("{}-{number} ends at {high}, not at {before}", partition.topic);
+            return Err(BrokerError::new(BrokerErrorKind::OffsetOutOfRange, DURING, message));
+        }
+        if before <= low {
+            return Ok(());
+        }
+        self.append(Frame::RecordsDeleted { topic, partition: number, before }, &[], DURING)
     }
 
     /// Takes the id: whoever had it is fenced, and what it had begun is gone.

@@ -18,6 +18,7 @@ pub(crate) enum Frame {
     TopicCreated { id: u32, name: String, partitions: u32, config: BTreeMap<String, String> },
     TopicDeleted { id: u32 },
     Transaction { blocks: Vec<FrameBlock>, positions: Vec<GroupPosition> },
+    RecordsDeleted { topic: u32, partition: u32, before: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@
 //!   the flush of single records; not between flush and commit.
 //! - Membership is asked again within the commit, so a member that lost a task cannot commit for it, however late it lost it.
 //! - What is committed survives `kill -9`; [`SyncPolicy`] decides about power cuts.
-//! - Nothing is removed before [`EmbeddedBroker::wipe`]: retention and compaction settings of topics are accepted and not
-//!   acted upon. [`EmbeddedBroker::journal_bytes`] says how large the journal is, `journal_bytes_max` limits it.
+//! - Records that are deleted are no longer seen, but nothing is removed from the disk before [`EmbeddedBroker::wipe`].
+//!   Retention and compaction settings of topics are accepted and not acted upon. [`EmbeddedBroker::journal_bytes`] says how large the journal is, `journal_bytes_max` limits it.
 //! - A frame never reaches readers in part. A frame that was being written when the process died is cut off at the next
 //!   start; damage anywhere else is [`OpenError::Damaged`].
 
@@ -180,6 +180,10 @@ impl Broker for EmbeddedBroker {
         self.shared.lock_to_write("delete_topic")?.delete_topic(name)
     }
 
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()> {
+        self.shared.lock_to_write("delete_records")?.delete_records(partition, before)
+    }
+
     fn watermarks(&self, partition: &TopicPartition, _isolation: Isolation) -> Result<Watermarks> {
         self.shared.lock("watermarks")?.watermarks(partition)
     }
@@ -188,6 +192,7 @@ impl Broker for EmbeddedBroker {
         let core = self.shared.lock("offset_for_time")?;
         let (topic, number) = core.locate(partition, "offset_for_time")?;
         let index = core.catalog.partition(topic, number);
+        let low = index.map_or(0, |index| index.low);
         let found = index.and_then(|index| index.blocks.iter().find(|block| block.timestamp_max >= timestamp_ms));
         let Some(block) = found.copied() else { return Ok(None) };
         let segment = core.journal.segment(block.segment);
@@ -198,7 +203,7 @@ impl Broker for EmbeddedBroker {
         }
         let (mut offset, mut position) = (block.first_offset, 0);
         while let Some((record, next)) = BlockRecord::at(&bytes, position) {
-            if record.timestamp_ms >= timestamp_ms {
+            if offset >= low && record.timestamp_ms >= timestamp_ms {
                 return Ok(Some(offset));
             }
             offset += 1;

@@ -67,9 +67,10 @@ impl EmbeddedReader {
                 let message = format!("topic `{}` was deleted", cursor.partition.topic);
                 BrokerError::new(BrokerErrorKind::NotFound, "poll", message)
             })?;
-            if cursor.position > partition.end {
+            if !(partition.low..=partition.end).contains(&cursor.position) {
                 let TopicPartition { topic, partition: number } = &cursor.partition;
-                let message = format!("{topic}-{number} ends at {}, not at {}", partition.end, cursor.position);
+                let (low, end, position) = (partition.low, partition.end, cursor.position);
+                let message = format!("{topic}-{number} has offsets from {low} to {end}, and not {position}");
                 return Err(BrokerError::new(BrokerErrorKind::OffsetOutOfRange, "poll", message));
             }
             let mut from = cursor.position;

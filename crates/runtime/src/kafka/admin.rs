@@ -84,6 +84,22 @@ impl Admin {
         only_result("delete a topic", block_on(admin.delete_topics(&[name], &admin_options())))
     }
 
+    pub(super) fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()> {
+        const DURING: &str = "delete records";
+        if before <= self.watermarks(partition, Isolation::ReadUncommitted)?.low {
+            return Ok(());
+        }
+        let before = i64::try_from(before).map_err(|_| {
+            BrokerError::new(BrokerErrorKind::OffsetOutOfRange, DURING, format!("no log has an offset {before}"))
+        })?;
+        let wanted = list_of(partition, Offset::Offset(before))?;
+        let admin = self.admin_client()?;
+        let deleted = block_on(admin.delete_records(&wanted, &admin_options()));
+        let deleted = deleted.map_err(|error| broker_error(DURING, &error))?;
+        let refused = deleted.elements().iter().find_map(|one| one.error().err());
+        refused.map_or(Ok(()), |error| Err(broker_error(DURING, &error)))
+    }
+
     /// The high watermark that librdkafka gives follows the isolation of the consumer that asks: the true end of the log
     /// needs a `read_uncommitted` one.
     pub(super) fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {

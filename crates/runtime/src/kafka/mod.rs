@@ -106,6 +106,10 @@ impl Broker for KafkaBroker {
         self.admin.delete_topic(name)
     }
 
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()> {
+        self.admin.delete_records(partition, before)
+    }
+
     fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {
         self.admin.watermarks(partition, isolation)
     }

@@ -19,10 +19,12 @@ use tidemill_topology::plan::Unit;
 use crate::broker::{BrokerError, BrokerErrorKind, Isolation, Reader, RecordBatch, TopicPartition};
 use crate::health::{Phase, Restore, WorkerHealth};
 use crate::standby::shelf::Shelf;
-use crate::store::{StoreError, TaskStore};
+use crate::store::StoreError;
+use crate::store::write_behind::{Background, WriteBehind};
 use crate::supervise::instance_of_slot;
-use crate::task::checkpoint::Checkpoint;
-use crate::task::restore::{LocalCopy, StartError, Trust, apply};
+use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint};
+use crate::task::follow::{BATCH_RECORDS_MAX, Follower};
+use crate::task::restore::{LocalCopy, StartError, Trust};
 use crate::worker::Shared;
 
 pub const STANDBYS_UNAVAILABLE: &str = "standbys_unavailable";
@@ -31,7 +33,6 @@ pub const STANDBYS_UNAVAILABLE: &str = "standbys_unavailable";
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a look for records waits for the first.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-const BATCH_RECORDS_MAX: usize = 10_000;
 /// Between two questions how far a standby is behind, while it is.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// A store that cannot be opened or written is left alone for this long.
@@ -57,6 +58,7 @@ pub struct Standby {
 /// A task whose state log is followed.
 struct Followed {
     copy: LocalCopy,
+    follower: Follower,
     /// Of the log that the store belongs to; empty while it has seen no checkpoint.
     log_id: String,
     progress: Restore,
@@ -175,11 +177,12 @@ impl Standby {
 
     /// Opens the store and reads on where it stands.
     fn begin(&mut self, number: u32) -> Result<(), StartError> {
-        let Shared { topology, broker, clock, telemetry, .. } = self.shared.as_ref();
+        let Shared { topology, broker, clock, telemetry, threads, .. } = self.shared.as_ref();
         let directory = self.shared.store_directory(&self.unit, number);
         let copy = LocalCopy {
             broker: Arc::clone(broker),
             stores: Arc::clone(self.shelf.stores()),
+            background: Background { threads: Arc::clone(threads), clock: Arc::clone(clock) },
             clock: Arc::clone(clock),
             telemetry: telemetry.clone(),
             health: self.health.add_task(number, clock.unix_ms()),
@@ -189,19 +192,21 @@ impl Standby {
             abandoned: self.shelf.reserve(&directory),
             directory,
         };
-        let store = open(&copy)?;
+        let mut store = open(&copy)?;
+        copy.note_beginning(&mut store)?;
         let from = store.next_offset().max(broker.watermarks(&copy.state_log, Isolation::ReadCommitted)?.low);
         let reader = match &mut self.reader {
             Some(reader) => reader,
             none => none.insert(broker.reader(isolation())?),
         };
         reader.assign(&copy.state_log, from + u64::from(sabotaged!(StandbySkips)))?;
-        let log_id = Checkpoint::of_store(store.as_ref())?.log_id;
+        let log_id = Checkpoint::of_store(&store)?.log_id;
+        let follower = Follower::new(number, from);
         let progress = Restore { from, next_offset: from, end: from, bytes: 0, began_at_ms: clock.unix_ms() };
         copy.health.enter(Phase::Restoring, clock.unix_ms());
         tracing::info!(task = number, from, standby = self.instance, "a standby follows a state log");
         self.shelf.put(&copy.directory, store);
-        self.followed.insert(number, Followed { copy, log_id, progress });
+        self.followed.insert(number, Followed { copy, follower, log_id, progress });
         Ok(())
     }
 
@@ -227,10 +232,10 @@ impl Standby {
         let directory = followed.copy.directory.clone();
         // A worker of this process has it, or waits for it.
         let Some(mut store) = self.shelf.take(&directory) else { return self.let_go(number) };
-        match followed.apply(store.as_mut(), batch) {
+        match followed.apply(&mut store, batch) {
             Ok(()) => self.shelf.put(&directory, store),
             Err(error) => {
-                drop(store);
+                store.close();
                 // Nobody else can open it yet.
                 if matches!(error, ApplyError::OfNoUse(_))
                     && let Err(error) = self.shelf.stores().discard(&directory)
@@ -290,13 +295,19 @@ impl Standby {
     fn let_go(&mut self, number: u32) {
         self.health.remove_task(number);
         let Some(Followed { copy, .. }) = self.followed.remove(&number) else { return };
+        let is_at_end = self.reader.as_ref().is_some_and(|reader| reader.reached_end(&copy.state_log));
         if let Some(Err(error)) = self.reader.as_mut().map(|reader| reader.unassign(&copy.state_log)) {
             tracing::debug!(task = number, %error, "a state log is read on that nobody follows");
         }
-        if let Some(mut store) = self.shelf.take(&copy.directory)
-            && let Err(error) = store.sync()
-        {
-            tracing::debug!(task = number, %error, "the store of a standby was not synced");
+        if let Some(mut store) = self.shelf.take(&copy.directory) {
+            let closed = match copy.check_beginning(&store) {
+                // It has everything that the log still holds, and that is not everything.
+                Err(error) if is_at_end => Err(copy.discard_for(store, error)),
+                _ => store.flush().map(|()| store.close()).map_err(StartError::from),
+            };
+            if let Err(error) = closed {
+                tracing::debug!(task = number, %error, "the store of a standby was not kept as it is");
+            }
         }
         self.shelf.forget(&copy.directory);
     }
@@ -328,30 +339,32 @@ impl ApplyError {
 }
 
 impl Followed {
-    fn apply(&mut self, store: &mut dyn TaskStore, batch: &RecordBatch) -> Result<(), ApplyError> {
-        let applied = match apply(store, batch, self.copy.state_log.partition) {
-            Err(error @ StoreError::Damaged { .. }) => return Err(ApplyError::OfNoUse(error.to_string())),
-            result => result.map_err(StartError::from)?,
+    fn apply(&mut self, store: &mut WriteBehind, batch: &RecordBatch) -> Result<(), ApplyError> {
+        let applied = match self.follower.apply(batch, store) {
+            Err(StartError::Store(error @ StoreError::Damaged { .. })) => {
+                return Err(ApplyError::OfNoUse(error.to_string()));
+            }
+            result => result?,
         };
         if sabotaged!(StandbyAhead) {
-            let next_offset = store.next_offset() + 1;
-            store.apply(&mut std::iter::empty(), next_offset).map_err(StartError::from)?;
+            let checkpoint = store.get(CHECKPOINT_KEY).map_err(StartError::from)?.unwrap_or_default();
+            store.settle(&checkpoint, store.next_offset() + 1).map_err(StartError::from)?;
         }
         let log_id = Checkpoint::of_store(store)?.log_id;
         if !self.log_id.is_empty() && self.log_id != log_id {
             return Err(ApplyError::OfNoUse(format!("it followed the log {}, and this is {log_id}", self.log_id)));
         }
         self.log_id = log_id;
-        self.copy.telemetry.standby.records.inc_by(applied.records);
+        self.copy.telemetry.standby.records.inc_by(applied.changes);
         self.progress.bytes += applied.bytes;
-        self.progress.next_offset = store.next_offset();
+        self.progress.next_offset = self.follower.next_offset();
         self.progress.end = self.progress.end.max(self.progress.next_offset);
         Ok(())
     }
 }
 
 /// A store that fits the log, with the same checks as at a start.
-fn open(copy: &LocalCopy) -> Result<Box<dyn TaskStore>, StartError> {
+fn open(copy: &LocalCopy) -> Result<WriteBehind, StartError> {
     copy.health.enter(Phase::Opening, copy.clock.unix_ms());
     let store = copy.open_store()?;
     let readable = copy.broker.watermarks(&copy.state_log, Isolation::ReadCommitted)?.high;
@@ -360,10 +373,10 @@ fn open(copy: &LocalCopy) -> Result<Box<dyn TaskStore>, StartError> {
         let message = format!("the log can be read to {readable}, and the store is at {}", store.next_offset());
         return Err(BrokerError::new(BrokerErrorKind::Retriable, "open a standby", message).into());
     }
-    match copy.last_difference(store.as_ref())? {
+    match copy.last_difference(&store)? {
         None => Ok(store),
         Some((cause, message)) => {
-            drop(store);
+            store.close();
             copy.rebuild(cause, &message)
         }
     }

@@ -1,31 +1,31 @@
 //! The store on disk: one fjall database per task.
 //!
-//! A batch of changes and the offset it stands for are one write to fjall's journal, which survives `kill -9`; only
-//! [`TaskStore::sync`] makes it survive a power cut. Beside the database lies a marker with the format and the identity,
-//! readable for people, so that a foreign store is known without opening it.
+//! A run of changes and the offset it stands for are written as sorted tables, past fjall's journal and memtable, and
+//! become part of the database all at once. Beside the database lies a marker with the format and the identity, readable
+//! for people, so that a foreign store is known without opening it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use crate::store::changes::Change;
 use crate::store::{Pair, StoreError, StoreFactory, TaskStore};
 
 const MARKER: &str = "store";
-const FORMAT: &str = "tidemill store 1";
+const FORMAT: &str = "tidemill store 2";
 const DATABASE: &str = "fjall";
 const KEYSPACE: &str = "state";
 
-/// Begins the keys of pairs; the offset has a first byte of its own, so no key of a pair can be taken for it.
+/// Begins the keys of pairs; the offset has a first byte of its own, so no key of a pair can be taken for it. It is the
+/// greatest key of all, since keys have to ascend in a run.
 const PAIR: u8 = b'k';
 const OFFSET_KEY: &[u8] = b"o";
-
-/// Longest key that fjall takes, without the first byte.
-const KEY_BYTES_MAX: usize = 65_000;
 
 /// What each store may use. There are as many stores as tasks in the process.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub struct DiskStores {
     pub cache_bytes: u64,
     /// Changes that are kept in memory until they are written out sorted.
     pub write_buffer_bytes_max: u64,
-    /// Threads that write out and compact.
+    /// Threads that compact.
     pub threads: usize,
 }
 
@@ -44,15 +44,14 @@ impl Default for DiskStores {
 }
 
 impl StoreFactory for DiskStores {
-    fn open(&self, directory: &Path, identity: &str) -> Result<Box<dyn TaskStore>, StoreError> {
+    fn open(&self, directory: &Path, identity: &str) -> Result<Arc<dyn TaskStore>, StoreError> {
         let path = directory.display().to_string();
         check_marker(directory, &path, identity)?;
         let database = directory.join(DATABASE);
         let open = || {
             let database =
                 Database::builder(&database).cache_size(self.cache_bytes).worker_threads(self.threads.max(1)).open()?;
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(self.write_buffer_bytes_max);
-            let keyspace = database.keyspace(KEYSPACE, options)?;
+            let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
             let offset = keyspace.get(OFFSET_KEY)?;
             Ok((database, keyspace, offset))
         };
@@ -64,7 +63,11 @@ impl StoreFactory for DiskStores {
                 u64::from_le_bytes(bytes)
             }
         };
-        Ok(Box::new(DiskStore { path, database, keyspace, next_offset }))
+        Ok(Arc::new(DiskStore { path, database, keyspace, next_offset: AtomicU64::new(next_offset) }))
+    }
+
+    fn write_buffer_bytes_max(&self) -> usize {
+        usize::try_from(self.write_buffer_bytes_max).unwrap_or(usize::MAX)
     }
 
     fn discard(&self, directory: &Path) -> Result<(), StoreError> {
@@ -81,7 +84,7 @@ struct DiskStore {
     path: String,
     database: Database,
     keyspace: Keyspace,
-    next_offset: u64,
+    next_offset: AtomicU64,
 }
 
 impl TaskStore for DiskStore {
@@ -104,38 +107,32 @@ impl TaskStore for DiskStore {
         })
     }
 
-    fn apply(
-        &mut self,
-        changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
-        next_offset: u64,
-    ) -> Result<(), StoreError> {
-        // All changes of a batch have one sequence number, so the last change of a key has to be found here.
-        let changes: BTreeMap<&[u8], Option<&[u8]>> = changes.collect();
-        if let Some(key) = changes.keys().find(|key| key.len() > KEY_BYTES_MAX) {
-            let message = format!("a key of {} bytes is longer than {KEY_BYTES_MAX}", key.len());
-            return Err(StoreError::Unavailable { path: self.path.clone(), message });
-        }
+    fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         guarded(&self.path, || {
-            let mut batch = self.database.batch();
+            let mut run = self.keyspace.start_ingestion()?;
             for (key, value) in changes {
                 match value {
-                    Some(value) => batch.insert(&self.keyspace, pair_key(key), value),
-                    None => batch.remove(&self.keyspace, pair_key(key)),
+                    Some(value) => run.write(pair_key(key), value)?,
+                    None => run.write_tombstone(pair_key(key))?,
                 }
             }
-            batch.insert(&self.keyspace, OFFSET_KEY, next_offset.to_le_bytes());
-            batch.commit()
+            run.write(OFFSET_KEY, next_offset.to_le_bytes())?;
+            run.finish()
         })?;
-        self.next_offset = next_offset;
+        self.next_offset.store(next_offset, Ordering::Release);
         Ok(())
     }
 
     fn next_offset(&self) -> u64 {
-        self.next_offset
+        self.next_offset.load(Ordering::Acquire)
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&self) -> Result<(), StoreError> {
         guarded(&self.path, || self.database.persist(PersistMode::SyncAll))
+    }
+
+    fn describe(&self) -> String {
+        self.path.clone()
     }
 }
 

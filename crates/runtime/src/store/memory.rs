@@ -5,7 +5,10 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::store::changes::Change;
 use crate::store::{Pair, StoreError, StoreFactory, TaskStore};
+
+const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 struct Content {
@@ -21,7 +24,7 @@ pub struct MemoryStores {
 }
 
 impl StoreFactory for MemoryStores {
-    fn open(&self, directory: &Path, identity: &str) -> Result<Box<dyn TaskStore>, StoreError> {
+    fn open(&self, directory: &Path, identity: &str) -> Result<Arc<dyn TaskStore>, StoreError> {
         let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let content = contents.entry(directory.to_owned()).or_insert_with(|| {
             let identity = identity.to_owned();
@@ -32,7 +35,11 @@ impl StoreFactory for MemoryStores {
             let path = directory.display().to_string();
             return Err(StoreError::Foreign { path, found, expected: identity.to_owned() });
         }
-        Ok(Box::new(MemoryStore { content: Arc::clone(content) }))
+        Ok(Arc::new(MemoryStore { path: directory.display().to_string(), content: Arc::clone(content) }))
+    }
+
+    fn write_buffer_bytes_max(&self) -> usize {
+        WRITE_BUFFER_BYTES_MAX
     }
 
     fn discard(&self, directory: &Path) -> Result<(), StoreError> {
@@ -43,6 +50,7 @@ impl StoreFactory for MemoryStores {
 
 #[derive(Debug)]
 struct MemoryStore {
+    path: String,
     content: Arc<Mutex<Content>>,
 }
 
@@ -68,11 +76,7 @@ impl TaskStore for MemoryStore {
         }))
     }
 
-    fn apply(
-        &mut self,
-        changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
-        next_offset: u64,
-    ) -> Result<(), StoreError> {
+    fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         self.with(|content| {
             for (key, value) in changes {
                 match value {
@@ -89,7 +93,11 @@ impl TaskStore for MemoryStore {
         self.with(|content| content.next_offset)
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn describe(&self) -> String {
+        self.path.clone()
     }
 }

@@ -1,20 +1,21 @@
-//! The checkpoint: the last record of every transaction in a task's state log. It says who owned the task, how far the
-//! inputs were processed and what became of them, and it commits with everything else or not at all.
+//! The checkpoint: the end of every transaction in a task's state log. It says who owned the task, how far the inputs
+//! were processed and what became of them, and it commits with everything else or not at all.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::Outcome;
 
-use crate::store::TaskStore;
+use crate::state_log::Cleaning;
+use crate::store::write_behind::WriteBehind;
 
-/// Key of the checkpoint in the state log and in the local store. No store name is empty, so no other key starts so.
+/// Key of the checkpoint in the local store. No store name is empty, so every other key is greater.
 pub const CHECKPOINT_KEY: &[u8] = b"\0checkpoint";
 
 /// Owner of a task that was given up in good order.
 pub const RELEASED: &str = "-";
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// `stage/topic` to outcome to count of records. The outcomes are those of [`outcome_name`].
 pub type Figures = BTreeMap<String, BTreeMap<String, u64>>;
@@ -30,6 +31,7 @@ pub struct Checkpoint {
     /// Next offset to read, by topic.
     pub positions: BTreeMap<String, u64>,
     pub figures: Figures,
+    pub cleaning: Cleaning,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,7 @@ impl Checkpoint {
     }
 
     /// The checkpoint that the store has come to; the default for a task that never committed.
-    pub fn of_store(store: &dyn TaskStore) -> Result<Self, crate::task::restore::StartError> {
+    pub fn of_store(store: &WriteBehind) -> Result<Self, crate::task::restore::StartError> {
         match store.get(CHECKPOINT_KEY)? {
             Some(bytes) => Ok(Self::decode(&bytes)?),
             None => Ok(Self::default()),
@@ -94,6 +96,7 @@ mod tests {
             produced_by: "payments@1+00000000".to_owned(),
             positions: BTreeMap::from([("payments.requested.v1".to_owned(), 8)]),
             figures: BTreeMap::from([("ingest/payments.requested.v1".to_owned(), figures)]),
+            cleaning: Cleaning { written_bytes: 300, live_bytes: 200, ..Cleaning::default() },
         };
         let bytes = checkpoint.encode().expect("it can be encoded");
         assert_eq!(Checkpoint::decode(&bytes).expect("it can be decoded"), checkpoint);

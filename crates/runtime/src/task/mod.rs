@@ -1,6 +1,7 @@
 //! One task: partition number p of a unit, with its stores, its positions and its figures.
 
 pub mod checkpoint;
+pub(crate) mod follow;
 pub mod restore;
 pub mod state;
 
@@ -17,6 +18,8 @@ pub(crate) struct Task {
     pub(crate) number: u32,
     pub(crate) state: TaskState,
     committed: Checkpoint,
+    /// How long it is in the log.
+    committed_bytes: u64,
     /// Topics whose position is one that was committed, and not the beginning of a topic that was never read.
     resumed: BTreeSet<Arc<str>>,
     /// Next offset per topic, after what the open transaction has processed.
@@ -31,6 +34,7 @@ pub(crate) struct Task {
 impl Task {
     /// `begun` are topics that this task has not read before, with their first offsets.
     pub(crate) fn new(number: u32, state: TaskState, mut committed: Checkpoint, begun: BTreeMap<String, u64>) -> Self {
+        let committed_bytes = committed.encode().map_or(0, |bytes| bytes.len() as u64);
         let resumed = positions_of(&committed).into_keys().collect();
         committed.positions.extend(begun);
         let positions = positions_of(&committed);
@@ -38,6 +42,7 @@ impl Task {
             number,
             state,
             committed,
+            committed_bytes,
             resumed,
             positions,
             added: HashMap::new(),
@@ -90,6 +95,16 @@ impl Task {
         *self.added.entry((input, outcome)).or_default() += 1;
     }
 
+    /// Everything in the log before this offset is dead.
+    pub(crate) fn dead_before(&self) -> u64 {
+        self.committed.cleaning.dead_before
+    }
+
+    /// Bytes of the committed checkpoint in the log.
+    pub(crate) fn committed_bytes(&self) -> u64 {
+        self.committed_bytes
+    }
+
     /// The checkpoint that the open transaction would make true. `inputs` names the inputs by number.
     pub(crate) fn checkpoint(&self, owner: &str, produced_by: &str, inputs: &[String]) -> Checkpoint {
         let mut figures = self.committed.figures.clone();
@@ -104,12 +119,14 @@ impl Task {
             produced_by: produced_by.to_owned(),
             positions: self.positions.iter().map(|(topic, offset)| (topic.to_string(), *offset)).collect(),
             figures,
+            cleaning: self.committed.cleaning.clone(),
         }
     }
 
-    /// The transaction that held `checkpoint` was committed.
-    pub(crate) fn committed(&mut self, checkpoint: Checkpoint) {
+    /// The transaction that held `checkpoint` was committed. In the log it is so long.
+    pub(crate) fn committed(&mut self, checkpoint: Checkpoint, bytes: u64) {
         self.committed = checkpoint;
+        self.committed_bytes = bytes;
         self.added.clear();
         self.is_touched = false;
         self.is_claimed = true;

@@ -13,15 +13,18 @@ use crate::broker::{Broker, BrokerError, Isolation, OpenTransaction, RecordBatch
 use crate::clock::Clock;
 use crate::health::{Phase, Restore, TaskHealth};
 use crate::stable_offset::{self, STABLE_OFFSET_STUCK};
-use crate::store::{StoreError, StoreFactory, TaskStore};
+use crate::state_log::{LogError, LogRecord};
+use crate::store::write_behind::{Background, WriteBehind};
+use crate::store::{StoreError, StoreFactory};
 use crate::succession::{Settled, Succession, TRANSACTION_LEFT_OPEN};
 use crate::task::Task;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, CheckpointError, RELEASED};
+use crate::task::follow::{self, Followed};
 use crate::task::state::TaskState;
 use crate::telemetry::Telemetry;
+use crate::worker::commit::delete_dead;
 
 const WAITING_FOR_TRANSACTION: &str = "waiting_for_transaction";
-const BATCH_RECORDS_MAX: usize = 10_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,7 @@ pub(crate) enum Trust {
 pub(crate) struct LocalCopy {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) stores: Arc<dyn StoreFactory>,
+    pub(crate) background: Background,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) telemetry: Telemetry,
     pub(crate) health: Arc<TaskHealth>,
@@ -75,12 +79,19 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// To begin anew would process everything a second time, so only a person can decide that.
     #[error(
         "the state log {log} holds no checkpoint, but group {group} has committed offset {offset} of {topic}: the log was \
          emptied or made anew; restore it, or delete the group's offsets to begin from the start of the inputs"
     )]
     LogLost { log: String, group: String, topic: String, offset: u64 },
+    #[error(
+        "the state log {log} begins at {low}, but what lies before {dead_before} alone may be deleted: entries of the state \
+         are missing; restore the topic, or delete the group's offsets to begin from the start of the inputs"
+    )]
+    LogCut { log: String, low: u64, dead_before: u64 },
     #[error(
         "a transaction of the last owner {owner} is open on partitions, and nobody knows how it ended; end it with \
          `tidemill txn abort`"
@@ -97,8 +108,10 @@ impl StartError {
             Self::Broker(_) => "broker_unavailable",
             Self::Store(StoreError::Unavailable { .. }) => "store_unavailable",
             Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. }) => "store_rebuilt",
-            Self::Checkpoint(_) => "checkpoint_unreadable",
-            Self::LogLost { .. } => "state_log_lost",
+            Self::Checkpoint(_) | Self::Log(LogError::Checkpoint(_)) => "checkpoint_unreadable",
+            Self::Log(LogError::Format(_)) => "state_log_format",
+            Self::Log(LogError::Damaged(_)) => "state_log_damaged",
+            Self::LogLost { .. } | Self::LogCut { .. } => "state_log_lost",
             Self::LeftOpen { .. } => TRANSACTION_LEFT_OPEN,
             Self::Abandoned => "task_starting",
         }
@@ -119,7 +132,7 @@ impl StartTask {
         if !is_ahead {
             store = self.copy.follow(store)?;
         }
-        let owner = Checkpoint::of_store(store.as_ref())?.owner;
+        let owner = Checkpoint::of_store(&store)?.owner;
         let is_gone = !owner.is_empty() && owner != RELEASED && owner != self.slot && !self.siblings.contains(&owner);
         if is_gone && !sabotaged!(NoSettling) {
             self.settle(&owner)?;
@@ -130,10 +143,15 @@ impl StartTask {
         if is_ahead {
             store = self.copy.follow(store)?;
         } else if !sabotaged!(CatchUpOnce) {
-            self.copy.catch_up(store.as_mut())?;
+            self.copy.catch_up(&mut store)?;
         }
-        let (checkpoint, begun) = self.complete(Checkpoint::of_store(store.as_ref())?)?;
-        self.probe(store.as_mut(), &checkpoint)?;
+        if let Err(error) = self.copy.check_beginning(&store) {
+            return Err(self.copy.discard_for(store, error));
+        }
+        let (checkpoint, begun) = self.complete(Checkpoint::of_store(&store)?)?;
+        self.copy.clean_up(&checkpoint)?;
+        // A disk that takes no more is better found out before the task processes anything.
+        store.probe()?;
         let task = self.copy.state_log.partition;
         tracing::info!(task, previous_owner = owner, records = checkpoint.records(), "task is caught up");
         Ok(Task::new(task, TaskState::new(store), checkpoint, begun))
@@ -142,36 +160,38 @@ impl StartTask {
 
 impl LocalCopy {
     /// Brings the store to the end of what can be read. One that turns out to have followed another log begins anew.
-    fn follow(&self, mut store: Box<dyn TaskStore>) -> Result<Box<dyn TaskStore>, StartError> {
-        if let Some((cause, message)) = self.last_difference(store.as_ref())? {
-            drop(store);
+    fn follow(&self, mut store: WriteBehind) -> Result<WriteBehind, StartError> {
+        if let Some((cause, message)) = self.last_difference(&store)? {
+            store.close();
             store = self.rebuild(cause, &message)?;
         }
-        let before = Checkpoint::of_store(store.as_ref())?;
-        self.catch_up(store.as_mut())?;
-        let log_id = Checkpoint::of_store(store.as_ref())?.log_id;
+        let before = Checkpoint::of_store(&store)?;
+        self.catch_up(&mut store)?;
+        let log_id = Checkpoint::of_store(&store)?.log_id;
         if !before.is_first() && log_id != before.log_id {
             let message = format!("it followed the log {}, and this is {log_id}", before.log_id);
-            drop(store);
+            store.close();
             store = self.rebuild("another_log", &message)?;
-            self.catch_up(store.as_mut())?;
+            self.catch_up(&mut store)?;
         }
         Ok(store)
     }
 
     /// A store that is damaged, belongs to somebody else or has seen a log that is gone is rebuilt from the state log.
-    pub(crate) fn open_store(&self) -> Result<Box<dyn TaskStore>, StartError> {
+    pub(crate) fn open_store(&self) -> Result<WriteBehind, StartError> {
         if self.trust == Trust::Nothing {
             return self.rebuild("damaged", "it answered with something that was never written");
         }
         let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadUncommitted)?;
-        let (cause, message) = match self.stores.open(&self.directory, &self.identity) {
+        let (cause, message) = match self.stores.open_behind(&self.directory, &self.identity, &self.background) {
             Ok(store) if store.next_offset() == 0 => return Ok(store),
-            Ok(store) if !(watermarks.low..=watermarks.high).contains(&store.next_offset()) => (
-                "outside_log",
-                format!("it is at {}, the log from {} to {}", store.next_offset(), watermarks.low, watermarks.high),
-            ),
-            Ok(store) => return Ok(store),
+            Ok(store) if (watermarks.low..=watermarks.high).contains(&store.next_offset()) => return Ok(store),
+            Ok(store) => {
+                let next_offset = store.next_offset();
+                store.close();
+                let message = format!("it is at {next_offset}, the log from {} to {}", watermarks.low, watermarks.high);
+                ("outside_log", message)
+            }
             Err(error @ StoreError::Damaged { .. }) => ("damaged", error.to_string()),
             Err(error @ StoreError::Foreign { .. }) => ("foreign", error.to_string()),
             Err(error) => return Err(error.into()),
@@ -179,11 +199,10 @@ impl LocalCopy {
         self.rebuild(cause, &message)
     }
 
-    /// What the store applied last must be what the log holds there. If it is not, the store followed another log. If
+    /// The checkpoint that the store applied last must be what the log holds there. If it is not, the store followed another log. If
     /// nothing is there, the store holds a transaction that came to nothing although its commit was acknowledged: its
-    /// markers were lost with a broker, and an operator had to abort it. Compaction may also have removed the record, and
-    /// then the store is rebuilt without need, because nobody can tell the difference.
-    pub(crate) fn last_difference(&self, store: &dyn TaskStore) -> Result<Option<(&'static str, String)>, StartError> {
+    /// markers were lost with a broker, and an operator had to abort it.
+    pub(crate) fn last_difference(&self, store: &WriteBehind) -> Result<Option<(&'static str, String)>, StartError> {
         let next_offset = store.next_offset();
         let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
         if next_offset <= low {
@@ -201,13 +220,13 @@ impl LocalCopy {
             return Ok(Some(("not_in_log", format!("the log holds nothing at {last}, its last change"))));
         }
         let record = batch.view(0, &[]);
-        let stored = store.get(record.key.unwrap_or_default())?;
-        let differs = stored.as_deref() != record.value;
+        let stored = store.get(CHECKPOINT_KEY)?;
+        let differs = stored.as_deref() != LogRecord::decode(record.key, record.value)?.checkpoint;
         Ok(differs.then(|| ("another_log", format!("its last change is not what the log holds at {last}"))))
     }
 
     /// Drops the store and begins an empty one.
-    pub(crate) fn rebuild(&self, cause: &'static str, message: &str) -> Result<Box<dyn TaskStore>, StartError> {
+    pub(crate) fn rebuild(&self, cause: &'static str, message: &str) -> Result<WriteBehind, StartError> {
         let task = self.state_log.partition;
         tracing::warn!(
             code = "store_rebuilt",
@@ -218,42 +237,30 @@ impl LocalCopy {
         );
         self.telemetry.stores_rebuilt.with_label_values(&[cause]).inc();
         self.stores.discard(&self.directory)?;
-        Ok(self.stores.open(&self.directory, &self.identity)?)
+        Ok(self.stores.open_behind(&self.directory, &self.identity, &self.background)?)
     }
 
     /// Applies everything that can be read.
-    fn catch_up(&self, store: &mut dyn TaskStore) -> Result<(), StartError> {
-        let watermarks = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?;
-        let from = store.next_offset().max(watermarks.low);
-        if from >= watermarks.high {
-            return Ok(());
-        }
-        self.health.enter(Phase::Restoring, self.clock.unix_ms());
-        let began_at_ms = self.clock.unix_ms();
-        let mut progress = Restore { from, next_offset: from, end: watermarks.high, bytes: 0, began_at_ms };
-        let mut told_at = self.clock.now();
-        let mut reader = self.broker.reader(Isolation::ReadCommitted)?;
-        let first = if sabotaged!(RestoreOffByOne) { from + 1 } else { from };
-        reader.assign(&self.state_log, first)?;
-        let mut batch = RecordBatch::default();
-        loop {
-            self.health.restored(progress);
+    fn catch_up(&self, store: &mut WriteBehind) -> Result<(), StartError> {
+        self.note_beginning(store)?;
+        let (mut told_at, mut changes_told, mut began_at_ms) = (self.clock.now(), 0, None);
+        follow::catch_up(self.broker.as_ref(), &self.state_log, store, &mut |followed| {
             self.check_wanted()?;
-            reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_INTERVAL)?;
-            if !batch.is_empty() {
-                let applied = apply(store, &batch, self.state_log.partition)?;
-                self.telemetry.restored_records.inc_by(applied.records);
-                progress.bytes += applied.bytes;
-                progress.next_offset = store.next_offset();
-            }
-            if progress.next_offset >= watermarks.high || (batch.is_empty() && reader.reached_end(&self.state_log)) {
-                return Ok(());
-            }
+            let began_at_ms = *began_at_ms.get_or_insert_with(|| {
+                self.health.enter(Phase::Restoring, self.clock.unix_ms());
+                self.clock.unix_ms()
+            });
+            let Followed { from, next_offset, end, applied } = *followed;
+            self.telemetry.restored_records.inc_by(applied.changes - changes_told);
+            changes_told = applied.changes;
+            let progress = Restore { from, next_offset, end, bytes: applied.bytes, began_at_ms };
+            self.health.restored(progress);
             if self.clock.now().saturating_sub(told_at) >= PROGRESS_INTERVAL {
                 told_at = self.clock.now();
                 self.tell(&progress);
             }
-        }
+            Ok(())
+        })
     }
 
     fn tell(&self, progress: &Restore) {
@@ -267,39 +274,48 @@ impl LocalCopy {
         );
     }
 
+    /// Notes where the log begins that a new store is built from.
+    pub(crate) fn note_beginning(&self, store: &mut WriteBehind) -> Result<(), StartError> {
+        if store.next_offset() == 0 {
+            store.built_from = Some(self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low);
+        }
+        Ok(())
+    }
+
+    /// A log that begins behind what was declared dead has lost entries that are live. A store that was there before has
+    /// them, and one that was built from the log does not. Nothing can be said of it before it has come to the end of the
+    /// log.
+    pub(crate) fn check_beginning(&self, store: &WriteBehind) -> Result<(), StartError> {
+        let checkpoint = Checkpoint::of_store(store)?;
+        let dead_before = checkpoint.cleaning.dead_before;
+        match store.built_from {
+            Some(low) if low > dead_before && !checkpoint.is_first() => {
+                let log = format!("{}-{}", self.state_log.topic, self.state_log.partition);
+                Err(StartError::LogCut { log, low, dead_before })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops a store that must not be opened again, and returns why.
+    pub(crate) fn discard_for(&self, store: WriteBehind, error: StartError) -> StartError {
+        store.close();
+        self.stores.discard(&self.directory).map_or_else(StartError::from, |()| error)
+    }
+
+    /// Makes up for a deletion that the last owner may not have come to.
+    fn clean_up(&self, checkpoint: &Checkpoint) -> Result<(), StartError> {
+        let low = self.broker.watermarks(&self.state_log, Isolation::ReadCommitted)?.low;
+        let dead_before = checkpoint.cleaning.dead_before;
+        if low < dead_before {
+            delete_dead(self.broker.clone(), self.background.threads.as_ref(), self.state_log.clone(), dead_before);
+        }
+        Ok(())
+    }
+
     fn check_wanted(&self) -> Result<(), StartError> {
         if self.abandoned.load(Ordering::Relaxed) { Err(StartError::Abandoned) } else { Ok(()) }
     }
-}
-
-/// What a batch has brought to a store.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Applied {
-    pub(crate) records: u64,
-    /// Bytes of keys and values.
-    pub(crate) bytes: u64,
-}
-
-/// Brings the store on by the records of one partition of its state log. Those that it has seen are passed over: a reader
-/// may give them once more.
-pub(crate) fn apply(store: &mut dyn TaskStore, batch: &RecordBatch, partition: u32) -> Result<Applied, StoreError> {
-    let seen = store.next_offset();
-    let (mut applied, mut next_offset, mut views) = (Applied::default(), seen, Vec::with_capacity(batch.len()));
-    for (index, meta) in batch.metas().iter().enumerate() {
-        if meta.partition != partition || meta.offset < seen {
-            continue;
-        }
-        let view = batch.view(index, &[]);
-        next_offset = meta.offset + 1;
-        applied.records += 1;
-        applied.bytes += (view.key.map_or(0, <[u8]>::len) + view.value.map_or(0, <[u8]>::len)) as u64;
-        views.push(view);
-    }
-    if applied.records > 0 {
-        let mut changes = views.iter().map(|view| (view.key.unwrap_or_default(), view.value));
-        store.apply(&mut changes, next_offset)?;
-    }
-    Ok(applied)
 }
 
 impl StartTask {
@@ -415,16 +431,6 @@ impl StartTask {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// Writes what is there already: a disk that takes no more is better found out before the task processes anything.
-    fn probe(&self, store: &mut dyn TaskStore, checkpoint: &Checkpoint) -> Result<(), StartError> {
-        let next_offset = store.next_offset();
-        if next_offset == 0 {
-            return Ok(());
-        }
-        let bytes = store.get(CHECKPOINT_KEY)?.map_or_else(|| checkpoint.encode(), Ok)?;
-        Ok(store.apply(&mut std::iter::once((CHECKPOINT_KEY, Some(bytes.as_slice()))), next_offset)?)
     }
 
     fn enter(&self, phase: Phase) {

@@ -2,35 +2,29 @@
 //!
 //! Invariant: nothing reaches the local store before the transaction that holds it is known to be committed.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use tidemill_core::chain::UndoState;
 use tidemill_core::state::Pair;
 use tidemill_core::{State, StateError};
 
-use crate::store::{StoreError, TaskStore};
+use crate::state_log::{Cleaning, StateLogPolicy};
+use crate::store::StoreError;
+use crate::store::changes::{Change, Changes, SEPARATOR};
+use crate::store::layers::{self, Layer};
+use crate::store::write_behind::{KEY_BYTES_MAX, WriteBehind};
 
-/// Separates the name of a store from the key in it. Store names hold no such byte.
-const SEPARATOR: u8 = 0;
+/// Above every key: names of stores are ASCII.
+const KEY_END: &[u8] = &[0xff];
 
 pub struct TaskState {
-    store: Box<dyn TaskStore>,
-    /// What the open transaction has changed. `None` deletes.
-    overlay: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// What each change since the mark replaced in the overlay, oldest first.
-    undo: Vec<(Vec<u8>, Replaced)>,
-    overlay_bytes: usize,
+    store: WriteBehind,
+    /// What the open transaction has changed.
+    overlay: Changes,
     full_key: Vec<u8>,
     fetched: Option<Vec<u8>>,
     is_damaged: bool,
     /// Why the store could not be read, if it could not since somebody asked.
     failure: Option<StoreError>,
 }
-
-/// What the overlay held under a key before: `None` when nothing, `Some(None)` when a deletion.
-type Replaced = Option<Option<Vec<u8>>>;
 
 impl std::fmt::Debug for TaskState {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,12 +33,10 @@ impl std::fmt::Debug for TaskState {
 }
 
 impl TaskState {
-    pub fn new(store: Box<dyn TaskStore>) -> Self {
+    pub fn new(store: WriteBehind) -> Self {
         Self {
             store,
-            overlay: BTreeMap::new(),
-            undo: Vec::new(),
-            overlay_bytes: 0,
+            overlay: Changes::default(),
             full_key: Vec::new(),
             fetched: None,
             is_damaged: false,
@@ -52,41 +44,67 @@ impl TaskState {
         }
     }
 
-    /// Changes of the open transaction, in key order: each key once, with its last value.
-    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.overlay.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
+    /// Changes of the open transaction: each key once, with its last value.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.overlay.iter().map(|(_, change)| change)
     }
 
-    /// Bytes written by the open transaction, replaced values included: an upper bound of the overlay's size.
+    /// Memory that the open transaction's changes take.
     pub fn overlay_bytes(&self) -> usize {
-        self.overlay_bytes
+        self.overlay.bytes()
+    }
+
+    /// Goes on with the cleaning of the state log: shows `carry` the entries that this transaction has to write again.
+    pub fn carry<E: From<StoreError>>(
+        &mut self,
+        cleaning: &mut Cleaning,
+        policy: &StateLogPolicy,
+        mut carry: impl FnMut(Change<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        cleaning.begin_if_due(policy, self.store.durable_offset());
+        let mut bytes_left = cleaning.carried_bytes(policy, self.overlay.bytes() as u64);
+        while let Some(pass) = cleaning.pass.as_ref().filter(|_| bytes_left > 0) {
+            let entries = self.store.scan_on_disk(&pass.after, KEY_END, policy.scanned_entries);
+            let entries = self.note_damage(entries)?;
+            for entry @ (key, value) in &entries {
+                cleaning.looked_at(entry);
+                bytes_left = bytes_left.saturating_sub((key.len() + value.len()) as u64);
+                let hash = self.store.hash(key);
+                let is_newer = self.overlay.get(hash, key).is_some() || self.store.is_unwritten(hash, key);
+                if !is_newer || sabotaged!(CarryStale) {
+                    carry((key, Some(value)))?;
+                }
+            }
+            if entries.len() < policy.scanned_entries || sabotaged!(CleanEarly) {
+                cleaning.end_pass();
+            }
+        }
+        Ok(())
     }
 
     /// The transaction is committed: brings the store to it, together with the checkpoint.
     pub fn apply(&mut self, checkpoint: &[u8], next_offset: u64) -> Result<(), StoreError> {
-        let overlay = std::mem::take(&mut self.overlay);
-        let changes = overlay.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-        let checkpoint = (super::checkpoint::CHECKPOINT_KEY, Some(checkpoint));
-        let applied = self.store.apply(&mut changes.chain(std::iter::once(checkpoint)), next_offset);
-        self.note_damage(applied)?;
+        for (hash, change) in self.overlay.iter() {
+            self.store.put(hash, change);
+        }
         self.discard();
-        Ok(())
+        let settled = self.store.settle(checkpoint, next_offset);
+        self.note_damage(settled)
     }
 
     /// Forgets the open transaction.
     pub fn discard(&mut self) {
         self.overlay.clear();
-        self.undo.clear();
-        self.overlay_bytes = 0;
     }
 
     pub fn next_offset(&self) -> u64 {
         self.store.next_offset()
     }
 
-    pub fn sync(&mut self) -> Result<(), StoreError> {
-        let synced = self.store.sync();
-        self.note_damage(synced)
+    /// Brings what is committed to the disk.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        let flushed = self.store.flush();
+        self.note_damage(flushed)
     }
 
     /// Whether the store has given an answer that shows that it is not what was written. It must not be opened again.
@@ -105,24 +123,34 @@ impl TaskState {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    fn write(&mut self, store: &'static str, key: &[u8], value: Option<Vec<u8>>) {
-        let key = full_key(store, key);
-        self.overlay_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
-        let before = self.overlay.insert(key.clone(), value);
-        self.undo.push((key, before));
+    /// Returns the hash of the key, which is in `full_key` then.
+    fn locate(&mut self, store: &str, key: &[u8]) -> u64 {
+        self.full_key.clear();
+        self.full_key.extend_from_slice(store.as_bytes());
+        self.full_key.push(SEPARATOR);
+        self.full_key.extend_from_slice(key);
+        self.store.hash(&self.full_key)
+    }
+
+    fn write(&mut self, store: &'static str, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        let hash = self.locate(store, key);
+        if self.full_key.len() > KEY_BYTES_MAX {
+            let message = format!("a key of {} bytes is longer than {KEY_BYTES_MAX}", self.full_key.len());
+            return Err(StateError::Unavailable { store, message });
+        }
+        self.overlay.put(hash, &self.full_key, value);
+        Ok(())
     }
 }
 
 impl State for TaskState {
     fn get(&mut self, store: &'static str, key: &[u8]) -> Result<Option<&[u8]>, StateError> {
-        self.full_key.clear();
-        self.full_key.extend_from_slice(store.as_bytes());
-        self.full_key.push(SEPARATOR);
-        self.full_key.extend_from_slice(key);
-        if let Some(value) = self.overlay.get(&self.full_key) {
-            return Ok(value.as_deref());
+        let hash = self.locate(store, key);
+        let Self { overlay, store: behind, full_key, .. } = self;
+        if let Some(value) = overlay.get(hash, full_key).or_else(|| behind.get_in_memory(hash, full_key)) {
+            return Ok(value);
         }
-        self.fetched = match self.store.get(&self.full_key) {
+        self.fetched = match behind.get_on_disk(full_key) {
             Ok(value) => value,
             Err(error) => return Err(unavailable(&mut self.failure, &mut self.is_damaged, store, error)),
         };
@@ -130,96 +158,46 @@ impl State for TaskState {
     }
 
     fn put(&mut self, store: &'static str, key: &[u8], value: Vec<u8>) -> Result<(), StateError> {
-        self.write(store, key, Some(value));
-        Ok(())
+        self.write(store, key, Some(&value))
     }
 
     fn delete(&mut self, store: &'static str, key: &[u8]) -> Result<(), StateError> {
-        self.write(store, key, None);
-        Ok(())
+        self.write(store, key, None)
     }
 
     fn scan(&mut self, store: &'static str, after: &[u8], limit: usize) -> Result<Vec<Pair>, StateError> {
-        let mut after = full_key(store, after);
-        let mut before = store.as_bytes().to_vec();
-        before.push(SEPARATOR + 1);
+        let prefix = [store.as_bytes(), &[SEPARATOR]].concat();
+        let before = [store.as_bytes(), &[SEPARATOR + 1]].concat();
+        let mut after = [&prefix, after].concat();
         let mut pairs = Vec::with_capacity(limit);
         loop {
-            let stored = match self.store.scan(&after, &before, limit) {
-                Ok(stored) => stored,
+            let [pending, frozen, stored] = match self.store.layers(&prefix, &after, &before, limit) {
+                Ok(layers) => layers,
                 Err(error) => return Err(unavailable(&mut self.failure, &mut self.is_damaged, store, error)),
             };
-            let is_last = stored.len() < limit;
-            // Staged changes count only as far as this piece of the store reaches; behind the last piece all of them do.
-            let upper = match stored.last() {
-                Some((key, _)) if !is_last => Bound::Included(key.clone()),
-                _ => Bound::Excluded(before.clone()),
-            };
-            let next_after = stored.last().map(|(key, _)| key.clone());
-            let staged = self.overlay.range((Bound::Excluded(after), upper));
-            merge(stored, staged, store.len() + 1, limit, &mut pairs);
-            match next_after {
-                Some(key) if !is_last && pairs.len() < limit => after = key,
-                _ => return Ok(pairs),
+            let staged = Layer { changes: self.overlay.scan(&prefix, &after, limit), limit };
+            match layers::merge(&mut [staged, pending, frozen, stored], limit, &mut pairs) {
+                Some(key) => after = key,
+                None => break,
             }
         }
-    }
-}
-
-/// Appends pairs in key order until there are `limit`; a staged change hides what is stored. Keys lose their first
-/// `name_length` bytes.
-fn merge<'a>(
-    stored: Vec<Pair>,
-    staged: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>,
-    name_length: usize,
-    limit: usize,
-    pairs: &mut Vec<Pair>,
-) {
-    let mut stored = stored.into_iter().peekable();
-    let mut staged = staged.peekable();
-    while pairs.len() < limit {
-        let order = match (stored.peek(), staged.peek()) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((stored, _)), Some((staged, _))) => stored.cmp(staged),
-        };
-        let from_store = if order.is_le() { stored.next() } else { None };
-        let from_overlay = if order.is_ge() { staged.next() } else { None };
-        let next = match from_overlay {
-            Some((key, value)) => value.clone().map(|value| (key.clone(), value)),
-            None => from_store,
-        };
-        if let Some((mut key, value)) = next {
-            pairs.push((key.split_off(name_length), value));
+        for (key, _) in &mut pairs {
+            key.drain(..prefix.len());
         }
+        Ok(pairs)
     }
 }
 
 impl UndoState for TaskState {
     fn mark(&mut self) {
-        self.undo.clear();
+        self.overlay.mark();
     }
 
     fn undo(&mut self) {
-        if sabotaged!(ForgetUndo) {
-            return;
-        }
-        while let Some((key, before)) = self.undo.pop() {
-            match before {
-                Some(value) => self.overlay.insert(key, value),
-                None => self.overlay.remove(&key),
-            };
+        if !sabotaged!(ForgetUndo) {
+            self.overlay.undo();
         }
     }
-}
-
-fn full_key(store: &str, key: &[u8]) -> Vec<u8> {
-    let mut full = Vec::with_capacity(store.len() + 1 + key.len());
-    full.extend_from_slice(store.as_bytes());
-    full.push(SEPARATOR);
-    full.extend_from_slice(key);
-    full
 }
 
 fn unavailable(
@@ -236,16 +214,25 @@ fn unavailable(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::Bound;
     use std::path::Path;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::SystemClock;
     use crate::store::StoreFactory;
     use crate::store::memory::MemoryStores;
+    use crate::store::write_behind::Background;
+    use crate::threads::SystemThreads;
 
-    fn state() -> TaskState {
-        TaskState::new(MemoryStores::default().open(Path::new("test"), "test").expect("a store in memory"))
+    /// Writes out as soon as there are so many bytes of changes.
+    fn state(bytes_max: usize) -> TaskState {
+        let store = MemoryStores::default().open(Path::new("test"), "test").expect("a store in memory");
+        let background = Background { threads: Arc::new(SystemThreads), clock: Arc::new(SystemClock::default()) };
+        TaskState::new(WriteBehind::new(store, bytes_max, background))
     }
 
     proptest! {
@@ -256,8 +243,9 @@ mod tests {
             staged in proptest::collection::vec((0_u8..40, proptest::option::of(0_u8..9)), 0..60),
             after in 0_u8..40,
             limit in 1_usize..50,
+            bytes_max in 1_usize..4_000,
         ) {
-            let mut state = state();
+            let mut state = state(bytes_max);
             let mut model = BTreeMap::new();
             let mut write = |state: &mut TaskState, changes: &[(u8, Option<u8>)]| {
                 for (key, value) in changes {
@@ -273,11 +261,14 @@ mod tests {
                     }
                 }
             };
-            write(&mut state, &committed);
+            let (early, late) = committed.split_at(committed.len() / 2);
+            write(&mut state, early);
+            state.apply(b"checkpoint", 1).expect("an apply");
+            write(&mut state, late);
             // Neighbours by name, which a scan must not stray into.
             state.put("stor", b"z", vec![1]).expect("a put");
             state.put("storf", b"", vec![1]).expect("a put");
-            state.apply(b"checkpoint", 1).expect("an apply");
+            state.apply(b"checkpoint", 2).expect("an apply");
             write(&mut state, &staged);
             let expected: Vec<Pair> = model
                 .range::<Vec<u8>, _>((Bound::Excluded(vec![after]), Bound::Unbounded))
@@ -290,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_undo_goes_back_to_the_mark_and_no_further() {
-        let mut state = state();
+        let mut state = state(usize::MAX);
         state.put("store", b"a", vec![1]).expect("a put");
         state.mark();
         state.put("store", b"a", vec![2]).expect("a put");

@@ -11,6 +11,7 @@ use crate::broker::{
 };
 use crate::health::Phase;
 use crate::store::StoreError;
+use crate::store::write_behind::Background;
 use crate::task::Task;
 use crate::task::restore::{LocalCopy, StartError, StartTask, Trust};
 use crate::worker::{OnStop, Starting, Worker, WorkerError};
@@ -116,6 +117,7 @@ impl Worker {
         let copy = LocalCopy {
             broker: self.shared.broker.clone(),
             stores: self.shared.stores.clone(),
+            background: Background { threads: self.shared.threads.clone(), clock: self.shared.clock.clone() },
             clock: self.shared.clock.clone(),
             telemetry: self.shared.telemetry.clone(),
             health,
@@ -236,9 +238,9 @@ impl Worker {
                 self.reader.unassign(&TopicPartition::new(topic.clone(), *number))?;
             }
             task.state.discard();
-            // What is not on the disk yet is read from the state log again.
-            if let Err(error) = task.state.sync() {
-                tracing::warn!(code = "store_unavailable", task = number, %error, "the local store was not synced");
+            // What is not on the disk then is read from the state log again.
+            if let Err(error) = task.state.flush() {
+                tracing::warn!(code = "store_unavailable", task = number, %error, "the local store was not written");
             }
             if task.state.is_damaged() {
                 let trouble = self.troubles.entry(*number).or_default();

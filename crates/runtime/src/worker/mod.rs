@@ -3,6 +3,7 @@
 //! Invariant: only the state log says what is committed. Whenever the worker does not know, it forgets its tasks and
 //! starts them again from there.
 
+pub(crate) mod commit;
 mod error;
 pub(crate) mod latest;
 pub(crate) mod membership;
@@ -23,22 +24,20 @@ use tidemill_core::EventCodec;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{CommitPolicy, Unit};
 
-use crate::broker::{
-    Broker, BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, Outgoing, Reader, RecordBatch, TopicPartition,
-};
+use crate::broker::{Broker, Isolation, Member, MemberEvent, Reader, RecordBatch, TopicPartition};
 use crate::clock::Clock;
 use crate::codecs::Codecs;
 use crate::dead_letter::FailedBy;
 use crate::health::{Phase, WorkerHealth};
 use crate::registry::SchemaRegistry;
+use crate::state_log::{RecordWriter, StateLogPolicy};
 use crate::store::StoreFactory;
 use crate::succession::{Succession, TRANSACTION_LEFT_OPEN};
 use crate::task::Task;
-use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
 use crate::task::restore::StartError;
 use crate::telemetry::Telemetry;
 use crate::threads::Threads;
-use crate::transaction::{CommitEnd, Transaction};
+use crate::transaction::Transaction;
 pub use crate::worker::error::WorkerError;
 use crate::worker::process::{Output, REGISTRY_RETRY};
 pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
@@ -61,6 +60,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub threads: Arc<dyn Threads>,
     pub telemetry: Telemetry,
+    pub state_log: StateLogPolicy,
     /// Folder of this instance's stores.
     pub state_dir: PathBuf,
 }
@@ -120,6 +120,7 @@ pub struct Worker {
     unanswered: Option<MemberEvent>,
     reader: Box<dyn Reader>,
     batch: RecordBatch,
+    state_records: RecordWriter,
     /// Tasks that the group has given us. Each is in `tasks` or in `starting`, but for moments in between.
     owned: BTreeSet<u32>,
     tasks: BTreeMap<u32, Task>,
@@ -171,6 +172,7 @@ impl Worker {
             member: None,
             unanswered: None,
             batch: RecordBatch::default(),
+            state_records: RecordWriter::default(),
             owned: BTreeSet::new(),
             tasks: BTreeMap::new(),
             starting: BTreeMap::new(),
@@ -336,62 +338,4 @@ impl Worker {
         let transaction = &self.output.transaction;
         transaction.records() >= policy.records_max || transaction.bytes() >= policy.bytes_max
     }
-
-    fn commit_if_due(&mut self) -> Result<(), WorkerError> {
-        let transaction = &self.output.transaction;
-        if !transaction.is_open() {
-            return Ok(());
-        }
-        let age = transaction.age();
-        let is_late = age >= Duration::from_millis(self.policy().interval_ms_max);
-        if is_late || (self.is_drained && age >= self.gap()) { self.commit() } else { Ok(()) }
-    }
-
-    /// Commits everything that is staged.
-    fn commit(&mut self) -> Result<(), WorkerError> {
-        self.commit_releasing(&[])
-    }
-
-    /// Commits, and says in the checkpoints of `released` tasks that nobody owns them.
-    fn commit_releasing(&mut self, released: &[u32]) -> Result<(), WorkerError> {
-        let started_at = self.shared.clock.now();
-        let now_ms = self.shared.clock.unix_ms();
-        self.output.write_latest()?;
-        let produced_by = self.shared.topology.pipeline.produced_by();
-        let mut checkpoints: Vec<(u32, Checkpoint, Vec<u8>)> = Vec::new();
-        let mut offsets = Vec::new();
-        for task in self.tasks.values().filter(|task| task.is_touched()) {
-            for (key, value) in task.state.changes() {
-                self.output.transaction.send(&state_record(&self.state_topic, task.number, now_ms, key, value))?;
-            }
-            let owner = if released.contains(&task.number) { RELEASED } else { &self.slot };
-            let checkpoint = task.checkpoint(owner, &produced_by, &self.program.names);
-            let bytes = checkpoint.encode()?;
-            let record = state_record(&self.state_topic, task.number, now_ms, CHECKPOINT_KEY, Some(&bytes));
-            self.output.transaction.send(&record)?;
-            for (topic, position) in task.positions() {
-                offsets.push((TopicPartition::new(Arc::clone(topic), task.number), *position));
-            }
-            checkpoints.push((task.number, checkpoint, bytes));
-        }
-        let Some(member) = &self.member else {
-            return Err(BrokerError::new(BrokerErrorKind::MemberLost, "commit", "not a member of the group").into());
-        };
-        if sabotaged!(ApplyBeforeCommit) {
-            for (number, _, bytes) in &checkpoints {
-                if let Some(task) = self.tasks.get_mut(number) {
-                    task.state.apply(bytes, task.state.next_offset())?;
-                }
-            }
-        }
-        match self.output.transaction.commit(&offsets, member.as_ref()) {
-            CommitEnd::Committed => self.committed(checkpoints, started_at),
-            CommitEnd::Aborted(error) => self.aborted(error),
-            CommitEnd::Unknown(error) => self.recycle(&error),
-        }
-    }
-}
-
-fn state_record<'a>(topic: &'a str, task: u32, now_ms: i64, key: &'a [u8], value: Option<&'a [u8]>) -> Outgoing<'a> {
-    Outgoing { topic, partition: task, timestamp_ms: now_ms, key: Some(key), value, headers: &[] }
 }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::broker::{BrokerError, BrokerErrorKind, TopicPartition};
-use crate::task::checkpoint::Checkpoint;
 use crate::transaction::CommitEnd;
+use crate::worker::commit::{Committing, delete_dead};
 use crate::worker::{OWN_FAILURES_MAX, Worker, WorkerError};
 
 /// Wait before a client is opened again: a fenced worker must first learn whether its tasks are still its own, and two
@@ -17,18 +17,14 @@ const AWAY_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// The transaction is committed: the stores follow.
-    pub(super) fn committed(
-        &mut self,
-        checkpoints: Vec<(u32, Checkpoint, Vec<u8>)>,
-        started_at: Duration,
-    ) -> Result<(), WorkerError> {
+    pub(super) fn committed(&mut self, committing: Vec<Committing>, started_at: Duration) -> Result<(), WorkerError> {
         let took = self.shared.clock.now().saturating_sub(started_at);
         self.commit_time = (self.commit_time * 7 + took) / 8;
         self.failures = 0;
         self.own_failures = 0;
         self.shared.telemetry.txn_commits.inc();
         self.shared.telemetry.txn_commit_seconds.observe(took.as_secs_f64());
-        for (number, checkpoint, bytes) in checkpoints {
+        for Committing { task: number, checkpoint, bytes } in committing {
             let Some(task) = self.tasks.get_mut(&number) else { continue };
             let log = TopicPartition::new(self.state_topic.clone(), number);
             let next_offset = self.output.transaction.acknowledged(&log).unwrap_or_else(|| task.state.next_offset());
@@ -48,7 +44,11 @@ impl Worker {
                     }
                 }
             }
-            task.committed(checkpoint);
+            let dead_before = checkpoint.cleaning.dead_before;
+            if dead_before > task.dead_before() {
+                delete_dead(self.shared.broker.clone(), self.shared.threads.as_ref(), log, dead_before);
+            }
+            task.committed(checkpoint, bytes.len() as u64);
         }
         Ok(())
     }

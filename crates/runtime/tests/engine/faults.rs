@@ -152,6 +152,10 @@ impl Broker for FaultyBroker {
         self.broker.delete_topic(name)
     }
 
+    fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()> {
+        self.broker.delete_records(partition, before)
+    }
+
     fn watermarks(&self, partition: &TopicPartition, isolation: Isolation) -> Result<Watermarks> {
         self.broker.watermarks(partition, isolation)
     }

@@ -4,4 +4,5 @@ mod faults;
 mod limits;
 mod restart;
 mod standby;
+mod state_log;
 mod words;

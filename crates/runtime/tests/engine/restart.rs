@@ -10,23 +10,26 @@ use std::time::{Duration, Instant};
 use tidemill_runtime::broker::{Broker, NewTopic};
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
 use tidemill_runtime::health::{Phase, TaskView};
+use tidemill_runtime::state_log::StateLogPolicy;
+use tidemill_runtime::store::changes::Change;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::store::{Pair, StoreError, StoreFactory, TaskStore};
 use tidemill_runtime::supervise::{self, Running};
 use tidemill_runtime::worker::Shared;
 
-use crate::words::{PATIENCE, TASKS, create_topics, options, read_counts, shared, write_words};
+use crate::words::{PATIENCE, TASKS, create_topics, options, read_counts, shared, shared_with, write, write_words};
 
-const RECORDS: u64 = 500;
-const STATE_LOG: &str = "words.main.state";
+pub(crate) const RECORDS: u64 = 500;
+const NEW_WORDS: [&str; 5] = ["bore", "eddy", "race", "rip", "swell"];
+pub(crate) const STATE_LOG: &str = "words.main.state";
 
-struct Pipeline {
+pub(crate) struct Pipeline {
     folder: tempfile::TempDir,
-    broker: Arc<EmbeddedBroker>,
+    pub(crate) broker: Arc<EmbeddedBroker>,
 }
 
 impl Pipeline {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let broker = EmbeddedBroker::open(&folder.path().join("broker"), EmbeddedOptions::default());
         let broker = broker.expect("a new broker");
@@ -34,26 +37,38 @@ impl Pipeline {
         Self { folder, broker }
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state/main")
     }
 
-    fn shared(&self, stores: Arc<dyn StoreFactory>) -> Arc<Shared> {
+    pub(crate) fn shared(&self, stores: Arc<dyn StoreFactory>) -> Arc<Shared> {
         shared(self.folder.path(), self.broker.clone(), stores)
     }
 
     /// Counts `RECORDS` more words and stops in good order. `total` is how many there are then.
-    fn count(&self, total: u64) -> (BTreeMap<String, Vec<u64>>, Arc<Shared>) {
-        let shared = self.shared(Arc::new(DiskStores::default()));
+    pub(crate) fn count(&self, total: u64) -> (BTreeMap<String, Vec<u64>>, Arc<Shared>) {
+        self.count_with(total, StateLogPolicy::default(), || ())
+    }
+
+    /// The same with a policy for the state log. `look` is called when everything is counted and the workers still run.
+    pub(crate) fn count_with(
+        &self,
+        total: u64,
+        policy: StateLogPolicy,
+        look: impl FnOnce(),
+    ) -> (BTreeMap<String, Vec<u64>>, Arc<Shared>) {
+        let stores = Arc::new(DiskStores::default());
+        let shared = shared_with(self.folder.path(), self.broker.clone(), stores, policy);
         let _expected = write_words(self.broker.as_ref(), RECORDS);
         let running = start(&shared);
         let seen = read_counts(self.broker.as_ref(), total, || assert_runs(&running));
+        look();
         running.join().expect("workers stop in good order");
         (seen, shared)
     }
 }
 
-fn start(shared: &Arc<Shared>) -> Running {
+pub(crate) fn start(shared: &Arc<Shared>) -> Running {
     supervise::start(shared, &options(1)).expect("workers start")
 }
 
@@ -67,7 +82,7 @@ fn tasks(running: &Running) -> Vec<TaskView> {
     running.health.workers.iter().flat_map(|(slot, health)| health.view(slot, 0).tasks).collect()
 }
 
-fn rebuilt(shared: &Shared) -> BTreeMap<&'static str, u64> {
+pub(crate) fn rebuilt(shared: &Shared) -> BTreeMap<&'static str, u64> {
     ["damaged", "foreign", "outside_log", "another_log"]
         .into_iter()
         .map(|cause| (cause, shared.telemetry.stores_rebuilt.with_label_values(&[cause]).get()))
@@ -76,7 +91,7 @@ fn rebuilt(shared: &Shared) -> BTreeMap<&'static str, u64> {
 }
 
 /// Each word from 1 upwards, without a gap and without a repeat.
-fn assert_exact(seen: &BTreeMap<String, Vec<u64>>, total: u64) {
+pub(crate) fn assert_exact(seen: &BTreeMap<String, Vec<u64>>, total: u64) {
     assert_eq!(seen.values().map(|counts| counts.len() as u64).sum::<u64>(), total);
     for (word, counts) in seen {
         assert_eq!(*counts, (1..=counts.len() as u64).collect::<Vec<_>>(), "{word}");
@@ -219,11 +234,11 @@ fn a_state_log_that_was_made_anew_is_not_a_beginning() {
     assert_exact(&seen, RECORDS);
 }
 
-fn is_waiting_for(task: &TaskView, code: &str) -> bool {
+pub(crate) fn is_waiting_for(task: &TaskView, code: &str) -> bool {
     task.phase == Phase::Waiting && task.reason.as_ref().is_some_and(|reason| reason.code == code)
 }
 
-fn wait_until(what: &str, running: &Running, is_so: impl Fn(&[TaskView]) -> bool) {
+pub(crate) fn wait_until(what: &str, running: &Running, is_so: impl Fn(&[TaskView]) -> bool) {
     let started_at = Instant::now();
     loop {
         let tasks = tasks(running);
@@ -253,7 +268,7 @@ struct BadDisk {
 }
 
 struct BadStore {
-    store: Box<dyn TaskStore>,
+    store: Arc<dyn TaskStore>,
     disk: BadDisk,
     is_of_task_1: bool,
 }
@@ -273,9 +288,14 @@ impl BadDisk {
 }
 
 impl StoreFactory for BadDisk {
-    fn open(&self, directory: &Path, identity: &str) -> Result<Box<dyn TaskStore>, StoreError> {
+    fn open(&self, directory: &Path, identity: &str) -> Result<Arc<dyn TaskStore>, StoreError> {
         let store = self.stores.open(directory, identity)?;
-        Ok(Box::new(BadStore { store, disk: self.clone(), is_of_task_1: directory.ends_with("1") }))
+        Ok(Arc::new(BadStore { store, disk: self.clone(), is_of_task_1: directory.ends_with("1") }))
+    }
+
+    /// So few that most transactions are written out.
+    fn write_buffer_bytes_max(&self) -> usize {
+        400
     }
 
     fn discard(&self, directory: &Path) -> Result<(), StoreError> {
@@ -296,11 +316,7 @@ impl TaskStore for BadStore {
         self.store.scan(after, before, limit)
     }
 
-    fn apply(
-        &mut self,
-        changes: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>,
-        next_offset: u64,
-    ) -> Result<(), StoreError> {
+    fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         if self.disk.is(Trouble::Full) {
             let message = "no space left on device".to_owned();
             return Err(StoreError::Unavailable { path: "store".to_owned(), message });
@@ -312,8 +328,12 @@ impl TaskStore for BadStore {
         self.store.next_offset()
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&self) -> Result<(), StoreError> {
         self.store.sync()
+    }
+
+    fn describe(&self) -> String {
+        self.store.describe()
     }
 }
 
@@ -348,7 +368,8 @@ fn a_disk_that_keeps_nothing_is_not_rebuilt_on_for_ever() {
     let running = start(&shared);
     read_counts(pipeline.broker.as_ref(), RECORDS, || assert_runs(&running));
     disk.turn(Trouble::Rotten);
-    let _expected = write_words(pipeline.broker.as_ref(), RECORDS);
+    // Words that were never seen: those that were are in memory, and nobody asks the disk for them.
+    let _expected = write(pipeline.broker.as_ref(), RECORDS, &NEW_WORDS);
     wait_until("the task with the rotten store rests, and the other runs", &running, |tasks| {
         let rests = |task: &TaskView| task.task == 1 && is_waiting_for(task, "store_rebuilt");
         tasks.iter().any(rests) && tasks.iter().any(|task| task.task == 0 && task.phase == Phase::Running)

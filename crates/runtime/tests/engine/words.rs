@@ -14,6 +14,7 @@ use tidemill_core::{
 use tidemill_runtime::broker::{Broker, Isolation, NewTopic, Outgoing, ProducerOptions, RecordBatch, TopicPartition};
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::registry::{LocalRegistry, SchemaRegistry};
+use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::store::StoreFactory;
 use tidemill_runtime::supervise::{RunOptions, RunSinks};
 use tidemill_runtime::telemetry::Telemetry;
@@ -118,6 +119,15 @@ static CODECS: [EventCodec; 1] = [EventCodec {
 
 /// What the workers of this pipeline share. The topics must exist.
 pub(crate) fn shared(folder: &Path, broker: Arc<dyn Broker>, stores: Arc<dyn StoreFactory>) -> Arc<Shared> {
+    shared_with(folder, broker, stores, StateLogPolicy::default())
+}
+
+pub(crate) fn shared_with(
+    folder: &Path,
+    broker: Arc<dyn Broker>,
+    stores: Arc<dyn StoreFactory>,
+    state_log: StateLogPolicy,
+) -> Arc<Shared> {
     let registry = LocalRegistry::open(folder).expect("a registry");
     registry.register(&format!("{OUT}-value"), "\"bytes\"").expect("a schema");
     Arc::new(Shared {
@@ -129,6 +139,7 @@ pub(crate) fn shared(folder: &Path, broker: Arc<dyn Broker>, stores: Arc<dyn Sto
         clock: Arc::new(SystemClock::default()),
         threads: Arc::new(SystemThreads),
         telemetry: Telemetry::new("words", "test", "00000000").expect("metric names are unique"),
+        state_log,
         state_dir: folder.join("state"),
     })
 }
@@ -149,9 +160,14 @@ pub(crate) fn create_topics(broker: &dyn Broker, folder: &Path) {
 
 /// Writes the words and returns the counts that must come out of them.
 pub(crate) fn write_words(broker: &dyn Broker, records: u64) -> BTreeMap<String, Vec<u64>> {
+    write(broker, records, &WORDS)
+}
+
+/// Writes each of these words in turn.
+pub(crate) fn write(broker: &dyn Broker, records: u64, words: &[&str]) -> BTreeMap<String, Vec<u64>> {
     let mut producer = broker.producer(&ProducerOptions::Idempotent).expect("a producer");
     let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for (number, word) in (0..records).zip(WORDS.iter().cycle()) {
+    for (number, word) in (0..records).zip(words.iter().cycle()) {
         let counts = expected.entry((*word).to_owned()).or_default();
         counts.push(counts.len() as u64 + 1);
         let partition = tidemill_core::partition::partition_of(word.as_bytes(), TASKS);
@@ -207,7 +223,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         topic(OUT, Role::Curated, Some(Counted::KIND), Cleanup::Delete),
         topic(DEAD_LETTERS, Role::DeadLetters, None, Cleanup::Delete),
         topic("words.main.tasks", Role::Tasks, None, Cleanup::Delete),
-        topic("words.main.state", Role::StateLog, None, Cleanup::Compact),
+        topic("words.main.state", Role::StateLog, None, Cleanup::Delete),
     ];
     let input = Input {
         topic: IN.to_owned(),

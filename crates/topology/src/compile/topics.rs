@@ -24,9 +24,9 @@ const RECORD_BYTES_MAX: u64 = 1_048_588;
 const INGEST_RECORD_BYTES_MAX: u64 = 12 << 20;
 /// Room for the headers that a dead letter gets.
 const DEAD_LETTER_HEADER_BYTES_MAX: u64 = 65_536;
-/// A store that was offline for longer is rebuilt from the beginning of the log.
-const STATE_DELETE_RETENTION_DAYS: u64 = 7;
-/// Small segments, because only closed ones are compacted and a restore reads what is not.
+/// The engine deletes what is dead in a state log; nothing else may.
+const FOR_EVER: &str = "-1";
+/// Small segments, because only whole ones are removed from the disk.
 const STATE_SEGMENT_BYTES: u64 = 64 << 20;
 
 const TOPIC_SETTINGS: &[&str] = &[
@@ -104,15 +104,18 @@ pub(super) fn with_internal(
     units: &[Unit],
     sinks: &[SinkPlan],
 ) -> BTreeMap<String, Topic> {
-    let state_config =
-        [("delete.retention.ms", STATE_DELETE_RETENTION_DAYS * DAY_MS), ("segment.bytes", STATE_SEGMENT_BYTES)];
-    let state_config = state_config.map(|(key, value)| (key.to_owned(), value.to_string()));
+    let state_config = [
+        ("retention.bytes", FOR_EVER),
+        ("retention.ms", FOR_EVER),
+        ("segment.bytes", &STATE_SEGMENT_BYTES.to_string()),
+    ];
+    let state_config = state_config.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut add = |name: String, role, partitions, cleanup, config| {
         topics.insert(name.clone(), Topic { name, role, kind: None, partitions, cleanup, config });
     };
     for unit in units {
         add(unit.tasks_topic(pipeline), Role::Tasks, unit.tasks, Cleanup::Delete, BTreeMap::new());
-        add(unit.state_topic(pipeline), Role::StateLog, unit.tasks, Cleanup::Compact, state_config.clone().into());
+        add(unit.state_topic(pipeline), Role::StateLog, unit.tasks, Cleanup::Delete, state_config.clone().into());
     }
     for sink in sinks {
         add(sink.tasks_topic(pipeline), Role::Tasks, sink.tasks, Cleanup::Delete, BTreeMap::new());

@@ -43,7 +43,7 @@ fn suites() -> [&'static [Check<Environment>]; 4] {
         checks!(records: keeps_order_and_leaves_no_gap, keeps_every_part_of_a_record, carries_large_records,
             refuses_a_record_that_is_too_large, reads_from_the_middle_of_a_batch, resumes_where_it_stopped,
             assigns_and_unassigns, waits_for_records_that_come_later, refuses_a_position_past_the_end,
-            finds_offsets_by_time, four_producers_on_one_partition),
+            finds_offsets_by_time, deletes_what_is_before_an_offset, four_producers_on_one_partition),
         checks!(transactions: a_commit_is_visible, an_abort_is_not, an_open_transaction_is_not,
             interleaved_producers_do_not_mix, aborts_and_commits_alternate, a_commit_spans_partitions,
             offsets_move_with_a_commit, offsets_stay_with_an_abort, an_unknown_group_has_no_positions,

@@ -1,6 +1,7 @@
 //! Single records: order, every part of them, and reading from anywhere.
 
 use std::iter::successors;
+use std::time::Instant;
 
 use super::{Environment, POLL, Seen, kind, poll, send, value_text};
 
@@ -215,4 +216,33 @@ pub(super) fn four_producers_on_one_partition(environment: &Environment) {
     }
     let offsets: Vec<u64> = seen.iter().map(|record| record.offset).collect();
     assert_eq!(offsets, (0..4 * EACH as u64).collect::<Vec<_>>());
+}
+
+pub(super) fn deletes_what_is_before_an_offset(environment: &Environment) {
+    let partition = TopicPartition::new(environment.topic("deleted", 1), 0);
+    environment.write(&partition, &["a", "b", "c", "d"]);
+    let broker = environment.broker();
+    // Asked for again, or for less, nothing changes.
+    for before in [2, 2, 1] {
+        broker.delete_records(&partition, before).expect("records can be deleted");
+        let watermarks = broker.watermarks(&partition, Isolation::ReadUncommitted).expect("watermarks");
+        assert_eq!(watermarks, Watermarks { low: 2, high: 4 });
+    }
+    let seen = environment.read(environment.reader(&partition, 2).as_mut(), 2, 10);
+    assert_eq!(seen.iter().map(value_text).collect::<Vec<_>>(), ["c", "d"]);
+    environment.write(&partition, &["e"]);
+    let seen = environment.read(environment.reader(&partition, 4).as_mut(), 1, 10);
+    assert_eq!(seen.iter().map(value_text).collect::<Vec<_>>(), ["e"]);
+    assert_eq!(kind(broker.delete_records(&partition, 99)), Some(BrokerErrorKind::OffsetOutOfRange));
+    let mut reader = environment.reader(&partition, 1);
+    let mut batch = RecordBatch::default();
+    let started_at = Instant::now();
+    let refused = loop {
+        let polled = reader.poll(&mut batch, 10, POLL);
+        assert!(batch.is_empty(), "what was deleted is not read, nor is anything read instead of it");
+        if polled.is_err() || started_at.elapsed() > environment.deadline() {
+            break polled;
+        }
+    };
+    assert_eq!(kind(refused), Some(BrokerErrorKind::OffsetOutOfRange));
 }

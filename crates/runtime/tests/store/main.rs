@@ -1,14 +1,17 @@
 //! The stores: the suite for stores, and what only the one on disk promises: it survives being killed, and damage to its
 //! files is found or does no harm.
 
+mod write_behind;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidemill_runtime::conformance::store::{Model, StoreUnderTest, apply, random_changes};
 use tidemill_runtime::conformance::{Random, store};
+use tidemill_runtime::store::changes::OwnedChange;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::store::memory::MemoryStores;
-use tidemill_runtime::store::{Change, Pair, StoreError, StoreFactory, TaskStore};
+use tidemill_runtime::store::{Pair, StoreError, StoreFactory, TaskStore};
 
 const IDENTITY: &str = "cluster/pipeline/unit/0";
 
@@ -32,7 +35,7 @@ fn the_store_on_disk_passes_the_suite() {
 }
 
 /// Batches of changes; number n brings a store to offset n + 1.
-struct Log(Vec<Vec<Change>>);
+struct Log(Vec<Vec<OwnedChange>>);
 
 impl Log {
     fn random(random: &mut Random, length: usize) -> Self {
@@ -46,7 +49,7 @@ impl Log {
     }
 
     /// Applies what the store has not seen yet, up to `end`.
-    fn catch_up(&self, store: &mut dyn TaskStore, end: u64) -> Result<(), StoreError> {
+    fn catch_up(&self, store: &dyn TaskStore, end: u64) -> Result<(), StoreError> {
         for next_offset in store.next_offset() + 1..=end {
             apply(store, &self.0[next_offset as usize - 1], next_offset)?;
         }
@@ -73,16 +76,16 @@ fn a_killed_store_is_behind_by_whole_batches() {
     let log = Log::random(&mut random, 400);
     let directory = tempfile::tempdir().expect("a directory");
     let live = directory.path().join("live");
-    let mut store = SMALL.open(&live, IDENTITY).expect("the store opens");
+    let store = SMALL.open(&live, IDENTITY).expect("the store opens");
     for end in (80..=400).step_by(80) {
-        log.catch_up(store.as_mut(), end).expect("it is applied");
+        log.catch_up(store.as_ref(), end).expect("it is applied");
         let killed = directory.path().join(format!("killed-{end}"));
         copy(&live, &killed);
-        let mut reopened = SMALL.open(&killed, IDENTITY).expect("the copy opens");
+        let reopened = SMALL.open(&killed, IDENTITY).expect("the copy opens");
         let next_offset = reopened.next_offset();
         assert!(next_offset <= end);
         log.model_at(next_offset).assert_is(reopened.as_ref());
-        log.catch_up(reopened.as_mut(), end).expect("it is applied");
+        log.catch_up(reopened.as_ref(), end).expect("it is applied");
         log.model_at(end).assert_is(reopened.as_ref());
     }
 }
@@ -102,8 +105,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// What a damaged store does: `Err` if it says so; otherwise the pairs after it has caught up.
 fn heal(directory: &Path, log: &Log) -> Result<Vec<Pair>, StoreError> {
-    let mut store = SMALL.open(directory, IDENTITY)?;
-    log.catch_up(store.as_mut(), log.0.len() as u64)?;
+    let store = SMALL.open(directory, IDENTITY)?;
+    log.catch_up(store.as_ref(), log.0.len() as u64)?;
     store.scan(b"", &[0xff; 40], usize::MAX)
 }
 
@@ -115,8 +118,8 @@ fn damage_is_found_or_harmless() {
     let end = log.0.len() as u64;
     let directory = tempfile::tempdir().expect("a directory");
     let whole = directory.path().join("whole");
-    let mut store = SMALL.open(&whole, IDENTITY).expect("the store opens");
-    log.catch_up(store.as_mut(), end).expect("it is applied");
+    let store = SMALL.open(&whole, IDENTITY).expect("the store opens");
+    log.catch_up(store.as_ref(), end).expect("it is applied");
     drop(store);
     let expected: Vec<_> = log.model_at(end).pairs.into_iter().collect();
     let mut found = 0;

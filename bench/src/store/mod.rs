@@ -1,16 +1,22 @@
 //! The local store alone, as one task of the restart benchmark fills it: how long it takes to open after a kill, and what
 //! reads and writes cost.
 
+pub(crate) mod mixed;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tidemill_runtime::clock::SystemClock;
+use tidemill_runtime::store::StoreFactory;
 use tidemill_runtime::store::disk::DiskStores;
-use tidemill_runtime::store::{StoreFactory, TaskStore};
+use tidemill_runtime::store::write_behind::{Background, WriteBehind};
+use tidemill_runtime::threads::SystemThreads;
 
 use crate::failure::{During, Result};
 use crate::machine;
@@ -68,16 +74,16 @@ pub(crate) fn fill(options: &FillOptions) -> Result<()> {
     let from = store.next_offset();
     for first in (from..options.pairs).step_by(FILL_BATCH as usize) {
         let numbers: Vec<u64> = (first..options.pairs.min(first + FILL_BATCH)).collect();
-        apply(store.as_mut(), &numbers, &mut random)?;
+        apply(&mut store, &numbers, &mut random)?;
     }
     let took = started_at.elapsed();
     std::thread::sleep(SETTLE);
     for _ in 0..TRICKLE_WRITES {
-        apply(store.as_mut(), &draw(&mut random, options.pairs, TRICKLE_BATCH), &mut random)?;
+        apply(&mut store, &draw(&mut random, options.pairs, TRICKLE_BATCH), &mut random)?;
     }
     println!("{FILLED} {}", took.as_micros());
     loop {
-        apply(store.as_mut(), &draw(&mut random, options.pairs, TRICKLE_BATCH), &mut random)?;
+        apply(&mut store, &draw(&mut random, options.pairs, TRICKLE_BATCH), &mut random)?;
     }
 }
 
@@ -104,9 +110,15 @@ pub(crate) fn run(options: &StoreOptions) -> Result<()> {
     measure(options, &folder)
 }
 
-fn open(folder: &Path, write_buffer_mib: u64) -> Result<Box<dyn TaskStore>> {
+fn open(folder: &Path, write_buffer_mib: u64) -> Result<WriteBehind> {
     let stores = DiskStores { write_buffer_bytes_max: write_buffer_mib << 20, ..DiskStores::default() };
-    stores.open(folder, IDENTITY).during("open the store")
+    open_behind(&stores, folder, IDENTITY)
+}
+
+fn open_behind(stores: &DiskStores, folder: &Path, identity: &str) -> Result<WriteBehind> {
+    let background = Background { threads: Arc::new(SystemThreads), clock: Arc::new(SystemClock::default()) };
+    let store = stores.open(folder, identity).during("open the store")?;
+    Ok(WriteBehind::new(store, stores.write_buffer_bytes_max(), background))
 }
 
 fn fill_and_kill(options: &StoreOptions, folder: &Path) -> Result<Duration> {
@@ -132,23 +144,23 @@ fn measure(options: &StoreOptions, folder: &Path) -> Result<()> {
     let (took, mut store) = timed(|| open(folder, options.write_buffer_mib))?;
     println!("| open after a close | {:.0} ms | {:.0} ms |", ms(took.wall), ms(took.cpu));
     for name in ["first", "second", "third"] {
-        get(store.as_ref(), &format!("random, {name} 100,000"), &draw(&mut random, pairs, 100_000))?;
+        get(&store, &format!("random, {name} 100,000"), &draw(&mut random, pairs, 100_000))?;
     }
     let busy: Vec<u64> = (0..100_000).map(|_| random.random_range(0..1_000)).collect();
-    get(store.as_ref(), "1,000 busy keys", &busy)?;
+    get(&store, "1,000 busy keys", &busy)?;
     let absent: Vec<u64> = (0..100_000).map(|_| pairs + random.random_range(0..pairs)).collect();
-    get(store.as_ref(), "absent", &absent)?;
+    get(&store, "absent", &absent)?;
     for size in [1, 20, 200, 2_000, 10_000] {
         let writes = (200_000 / size).clamp(20, 5_000);
         let batches: Vec<Vec<u64>> = (0..writes).map(|_| draw(&mut random, pairs, size)).collect();
-        let (took, ()) = timed(|| batches.iter().try_for_each(|batch| apply(store.as_mut(), batch, &mut random)))?;
+        let (took, ()) = timed(|| batches.iter().try_for_each(|batch| apply(&mut store, batch, &mut random)))?;
         let per_pair = |time: Duration| ms(time) * 1e3 / (writes * size) as f64;
         println!("| write of {size}, a pair | {:.2} µs | {:.2} µs |", per_pair(took.wall), per_pair(took.cpu));
     }
     Ok(())
 }
 
-fn get(store: &dyn TaskStore, name: &str, numbers: &[u64]) -> Result<()> {
+fn get(store: &WriteBehind, name: &str, numbers: &[u64]) -> Result<()> {
     let read = |number: &u64| store.get(&key(*number)).during("read").map(|value| drop(std::hint::black_box(value)));
     let (took, ()) = timed(|| numbers.iter().try_for_each(read))?;
     let per_get = |time: Duration| ms(time) * 1e3 / numbers.len() as f64;
@@ -162,14 +174,15 @@ fn timed<T>(act: impl FnOnce() -> Result<T>) -> Result<(Took, T)> {
     Ok((Took { wall: started_at.elapsed(), cpu: machine::thread_cpu().saturating_sub(cpu) }, result))
 }
 
-fn apply(store: &mut dyn TaskStore, numbers: &[u64], random: &mut ChaCha8Rng) -> Result<()> {
+fn apply(store: &mut WriteBehind, numbers: &[u64], random: &mut ChaCha8Rng) -> Result<()> {
     let mut values = vec![0; numbers.len() * VALUE_BYTES];
     random.fill_bytes(&mut values);
     let keys: Vec<Vec<u8>> = numbers.iter().map(|number| key(*number)).collect();
-    let mut changes =
-        keys.iter().zip(values.chunks_exact(VALUE_BYTES)).map(|(key, value)| (key.as_slice(), Some(value)));
+    for (key, value) in keys.iter().zip(values.chunks_exact(VALUE_BYTES)) {
+        store.put(store.hash(key), (key, Some(value)));
+    }
     let next_offset = store.next_offset() + numbers.len() as u64;
-    store.apply(&mut changes, next_offset).during("write")
+    store.settle(b"checkpoint", next_offset).during("write")
 }
 
 fn draw(random: &mut ChaCha8Rng, pairs: u64, count: usize) -> Vec<u64> {
