@@ -105,6 +105,7 @@ impl Fields for Draft {
             "expires_at" => ("expires_at", Slot::Text(&mut request.expires_at)),
             "remainder" => ("remainder", Slot::Text(&mut request.remainder)),
             "reason" => ("reason", Slot::Text(&mut request.reason)),
+            "quote" => ("quote", Slot::Text(&mut request.quote)),
             _ => return None,
         })
     }

@@ -212,6 +212,7 @@ fn repeat_status(payment: &PaymentBody, status: StatusCode, code: &CodeSpec, rea
         event_time: payment.created_at,
         payment_type: Some(payment.payment_type),
         reference: payment.reference.clone(),
+        exchange: None,
     }
 }
 

@@ -158,7 +158,7 @@ fn is_allowed(text: &str, rule: Rule) -> bool {
 fn is_internal_account(account: &str) -> bool {
     let mut parts = account.split('.');
     let (name, partition, currency, rest) = (parts.next(), parts.next(), parts.next(), parts.next());
-    matches!(name, Some("in_transit" | "fees" | "suspense"))
+    matches!(name, Some("in_transit" | "fees" | "suspense" | "fx_position" | "fx_spread"))
         && partition.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
         && currency.is_some_and(|part| part.len() == 3)
         && rest.is_none()
@@ -282,6 +282,8 @@ mod tests {
             in_transit.0.EUR | yes
             fees.12.JPY      | yes
             suspense.3.KWD   | yes
+            fx_position.0.USD | yes
+            fx_spread.1.JPY  | yes
             fees             | no
             fees.acme.EUR    | no
             fees.1.EURO      | no

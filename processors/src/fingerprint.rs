@@ -11,7 +11,7 @@ use tidemill_schemas::{PaymentBody, Remainder};
 use crate::post_ledger::codes::IDEMPOTENCY_CONFLICT;
 
 /// Every field that is not part of the identity, in the order in which a difference is looked for.
-pub(crate) const BODY_FIELDS: [&str; 14] = [
+pub(crate) const BODY_FIELDS: [&str; 15] = [
     "type",
     "credit_account",
     "amount",
@@ -26,6 +26,7 @@ pub(crate) const BODY_FIELDS: [&str; 14] = [
     "expires_at",
     "remainder",
     "reason",
+    "quote",
 ];
 
 /// What is remembered of a body.
@@ -99,6 +100,7 @@ fn field_hashes(payment: &PaymentBody) -> [u16; BODY_FIELDS.len()] {
         payment.expires_at.map_or(0, |at| number(at.micros())),
         u16::from(payment.remainder == Remainder::Keep),
         optional(payment.reason.as_ref()),
+        optional(payment.quote.as_ref()),
     ]
 }
 
@@ -166,7 +168,7 @@ mod tests {
             payment.body_hash = "11".repeat(16);
             payment
         };
-        let cases: [(&str, Change); 16] = [
+        let cases: [(&str, Change); 17] = [
             ("/type", |payment| payment.payment_type = PaymentType::Refund),
             ("/credit_account", |payment| payment.credit_account = "acc-3".to_owned()),
             ("/amount", |payment| payment.amount_minor += 1),
@@ -184,6 +186,7 @@ mod tests {
             ("/expires_at", |payment| payment.expires_at = Some(EventTime::EARLIEST)),
             ("/remainder", |payment| payment.remainder = Remainder::Keep),
             ("/reason", |payment| payment.reason = text("late")),
+            ("/quote", |payment| payment.quote = text("q-1")),
             ("/amount", |payment| {
                 payment.amount_minor += 1;
                 payment.reason = text("late");

@@ -27,6 +27,7 @@ pub(crate) fn payment_body() -> PaymentBody {
         expires_at: None,
         remainder: Remainder::Release,
         reason: None,
+        quote: None,
     }
 }
 

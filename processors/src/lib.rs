@@ -9,6 +9,7 @@ pub mod decode_payment;
 pub mod dedupe_payment;
 pub mod fan_out_notifications;
 pub mod post_ledger;
+pub mod price_exchange;
 pub mod profile_counterparty;
 pub mod profile_payer;
 pub mod score_fraud;
@@ -34,6 +35,7 @@ pub const PROCESSORS: &[&ProcessorSpec] = &[
     &profile_payer::SPEC,
     &score_fraud::SPEC,
     &charge_fee::SPEC,
+    &price_exchange::SPEC,
     &post_ledger::SPEC,
     &fan_out_notifications::SPEC,
 ];

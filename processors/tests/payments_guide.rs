@@ -6,8 +6,8 @@ use std::path::Path;
 use tidemill_core::money::decimal;
 use tidemill_processors::post_ledger::accounts::{ACCOUNTS, Account};
 use tidemill_processors::{
-    charge_fee, decode_account, decode_payment, dedupe_payment, post_ledger, profile_counterparty, profile_payer,
-    score_fraud, validate_payment,
+    charge_fee, decode_account, decode_payment, dedupe_payment, post_ledger, price_exchange, profile_counterparty,
+    profile_payer, score_fraud, validate_payment,
 };
 use tidemill_schemas::Instruction;
 use tidemill_testkit::{Driver, MemoryState, Ran, TestRecord};
@@ -30,6 +30,7 @@ impl Pipeline {
             &profile_payer::SPEC,
             &score_fraud::SPEC,
             &charge_fee::SPEC,
+            &price_exchange::SPEC,
             &post_ledger::SPEC,
         ];
         Self {

@@ -54,6 +54,8 @@ pub enum AccountKind {
     Liability,
     Income,
     Expense,
+    FxPosition,
+    FxSpread,
 }
 
 impl AccountKind {

@@ -17,7 +17,8 @@ use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder};
 use crate::writer_schema::check_writer_schema;
 use crate::{
     AccountBalance, AccountRequest, AccountStatus, Alert, CustomerPreferences, Decision, FeeSchedule, FraudLabel,
-    FraudRules, Instruction, LedgerEntry, Notification, Payment, PaymentRequest, PaymentStatus, ScreenedPayment,
+    FraudRules, FxQuote, Instruction, LedgerEntry, Notification, Payment, PaymentRequest, PaymentStatus,
+    ScreenedPayment,
 };
 
 /// Every kind of event that lies on a topic.
@@ -37,6 +38,7 @@ pub const CODECS: &[EventCodec] = &[
     FraudLabel::CODEC,
     FraudRules::CODEC,
     FeeSchedule::CODEC,
+    FxQuote::CODEC,
     Alert::CODEC,
 ];
 

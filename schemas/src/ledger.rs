@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, topic_event};
+use crate::exchange::Exchange;
 use crate::payment_type::{PaymentType, as_text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ pub enum EntryKind {
     Hold,
     /// Money is no longer set aside for the contra account.
     Release,
+    /// The house gives the currency that is bought, or takes it back.
+    Exchange,
+    /// What the house keeps of an exchange.
+    Spread,
 }
 
 /// `ledger.entries.v1`, keyed by account. One balanced journal line: `account_id` changes by `amount_minor`,
@@ -38,7 +43,7 @@ pub struct LedgerEntry {
     pub amount_minor: i64,
     pub currency: String,
     pub balance_after_minor: i64,
-    /// An internal account of the same partition: `in_transit.<p>.<CCY>`, `fees.<p>.<CCY>`, `suspense.<p>.<CCY>`.
+    /// An internal account of the same partition, such as `in_transit.<p>.<CCY>` or `fees.<p>.<CCY>`.
     /// On `hold` and `release`, which move nothing, the account that the money is set aside for.
     pub contra_account_id: String,
     /// 1 for the payer's side, 2 for the payee's, 3 for a return.
@@ -56,6 +61,9 @@ pub struct LedgerEntry {
     pub hold_minor: i64,
     #[serde(default)]
     pub pending_after_minor: i64,
+    /// Id of the quote, on every line of an exchange.
+    #[serde(default)]
+    pub quote: Option<String>,
 }
 
 /// `ledger.balances.v1`, keyed by account, compacted: the balance after the transaction that wrote it.
@@ -121,6 +129,10 @@ pub struct Instruction {
     /// Id of the payment that this one is about.
     #[serde(default)]
     pub reference: Option<String>,
+    /// Of an exchange, or of the reversal of one: what was sold and bought. `amount_minor` is then what is bought, or on
+    /// a reversal what is given back.
+    #[serde(default)]
+    pub exchange: Option<Box<Exchange>>,
 }
 
 topic_event! {

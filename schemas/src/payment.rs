@@ -7,6 +7,7 @@ use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, memory_event, topic_event};
 use crate::decision::Decision;
+use crate::exchange::Exchange;
 use crate::payment_type::{PaymentType, as_text};
 use crate::text::text_or_null;
 
@@ -53,6 +54,9 @@ pub struct PaymentRequest {
     /// Why the rules are set aside, where they are.
     #[serde(deserialize_with = "text_or_null")]
     pub reason: Option<String>,
+    /// On an exchange: the quote by which it is made.
+    #[serde(deserialize_with = "text_or_null")]
+    pub quote: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +101,9 @@ pub struct PaymentBody {
     /// Why the rules are set aside, where they are.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Of an exchange: the quote by which it is made.
+    #[serde(default)]
+    pub quote: Option<String>,
 }
 
 /// What a capture does with the part of the hold that it does not take.
@@ -233,6 +240,8 @@ pub struct PricedPayment {
     pub fee_minor: i64,
     /// Name and version of the schedule that priced it; empty where nothing is charged.
     pub fee_schedule: String,
+    /// What an exchange buys.
+    pub exchange: Option<Box<Exchange>>,
 }
 
 topic_event! {

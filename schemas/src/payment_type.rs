@@ -31,10 +31,12 @@ pub enum PaymentType {
     Chargeback,
     /// Undoes a chargeback, or a part of it.
     ChargebackReversal,
+    /// Sells one currency and buys another, by a quote.
+    FxExchange,
 }
 
 impl PaymentType {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Transfer,
         Self::Deposit,
         Self::Withdrawal,
@@ -47,6 +49,7 @@ impl PaymentType {
         Self::Refund,
         Self::Chargeback,
         Self::ChargebackReversal,
+        Self::FxExchange,
     ];
 
     /// As senders write it.
@@ -64,6 +67,7 @@ impl PaymentType {
             Self::Refund => "refund",
             Self::Chargeback => "chargeback",
             Self::ChargebackReversal => "chargeback_reversal",
+            Self::FxExchange => "fx_exchange",
         }
     }
 
@@ -74,10 +78,10 @@ impl PaymentType {
     /// Whether a payer asks for money with it. Only that is counted in profiles and scored: what follows from an
     /// earlier payment was judged with it, and is not the payer's to decide.
     pub fn is_screened(self) -> bool {
-        matches!(self, Self::Transfer | Self::Withdrawal | Self::Authorise | Self::Increment)
+        matches!(self, Self::Transfer | Self::Withdrawal | Self::Authorise | Self::Increment | Self::FxExchange)
     }
 
-    /// Whether it costs a fee: what takes money from a payer for good.
+    /// Whether it costs a fee: what takes money from a payer for good. The price of an exchange is the spread of its quote.
     pub fn is_priced(self) -> bool {
         matches!(self, Self::Transfer | Self::Withdrawal | Self::Capture | Self::ForcePost)
     }
@@ -87,7 +91,8 @@ impl PaymentType {
         self.is_screened() || self.is_priced()
     }
 
-    /// Whether it moves money from one account to another, by which it can be given back later.
+    /// Whether it moves money from one account to another, by which it can be given back later. An exchange can only be
+    /// undone whole: a part of it would have to be rounded once more.
     pub fn can_be_given_back(self) -> bool {
         matches!(self, Self::Transfer | Self::Deposit | Self::Withdrawal | Self::Capture | Self::ForcePost)
     }

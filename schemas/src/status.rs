@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, topic_event};
+use crate::exchange::Exchange;
 use crate::payment_type::{PaymentType, as_text_or_null};
 
 /// ISO 20022 payment status words.
@@ -66,6 +67,9 @@ pub struct PaymentStatus {
     /// Id of the payment that this one is about.
     #[serde(default)]
     pub reference: Option<String>,
+    /// What an exchange has sold and bought.
+    #[serde(default)]
+    pub exchange: Option<Box<Exchange>>,
 }
 
 topic_event! {

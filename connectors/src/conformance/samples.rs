@@ -115,6 +115,7 @@ pub fn payment_status(account: &str, offset: u64) -> PaymentStatus {
         event_time: time(offset),
         payment_type: (code != "amount_malformed").then_some(PaymentType::Refund),
         reference: Some("p-0".to_owned()),
+        exchange: None,
     }
 }
 
@@ -137,6 +138,7 @@ fn ledger_entry(account: &str, offset: u64) -> LedgerEntry {
         reference: None,
         hold_minor: -5,
         pending_after_minor: signed(offset),
+        quote: None,
     }
 }
 

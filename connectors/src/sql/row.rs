@@ -82,6 +82,8 @@ pub(super) fn ledger_entry<'a>(origin: Origin<'a>, entry: &'a LedgerEntry) -> Ro
         EntryKind::Return => "return",
         EntryKind::Hold => "hold",
         EntryKind::Release => "release",
+        EntryKind::Exchange => "exchange",
+        EntryKind::Spread => "spread",
     };
     vec![
         (&entry.account_id).into(),
@@ -120,6 +122,8 @@ pub(super) fn account_balance<'a>(origin: Origin<'a>, balance: &'a AccountBalanc
         AccountKind::Liability => "liability",
         AccountKind::Income => "income",
         AccountKind::Expense => "expense",
+        AccountKind::FxPosition => "fx_position",
+        AccountKind::FxSpread => "fx_spread",
     };
     vec![
         (&balance.account_id).into(),

@@ -95,7 +95,7 @@ impl Processor for ChargeFee {
         let scored = event.downcast::<ScoredPayment>().map_err(|event| Reject::unexpected(&event))?;
         if !scored.payment.payment_type.is_priced() {
             let (payment, fee_schedule) = (scored.payment, String::new());
-            return Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor: 0, fee_schedule })));
+            return Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor: 0, fee_schedule, exchange: None })));
         }
         let Some(table) = context.references.table::<FeeTable>(FEE_SCHEDULES) else {
             return Err(Reject::new(&BUG).because("the reference table fee_schedules was not built"));
@@ -108,6 +108,7 @@ impl Processor for ChargeFee {
             return Err(Reject::new(&BUG).because("the fee does not fit 64 bits").about(Box::new(scored)));
         };
         let fee_schedule = schedule.label.clone();
-        Ok(Flow::Continue(Box::new(PricedPayment { payment: scored.payment, fee_minor, fee_schedule })))
+        let payment = scored.payment;
+        Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor, fee_schedule, exchange: None })))
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn status() -> PaymentStatus {
         phase: StatusPhase::Outcome,
         code: "ok".to_owned(),
         reason: None,
+        exchange: None,
         merchant_id: Some("shop-1".to_owned()),
         customer: Some("cust-1".to_owned()),
         channel: "card".to_owned(),

@@ -126,16 +126,22 @@ pub(super) enum Internal {
     Fees,
     /// Money whose owner cannot be paid.
     Suspense,
+    /// What the house has bought of a currency less what it has sold.
+    FxPosition,
+    /// What the house has earned by exchanges.
+    FxSpread,
 }
 
 impl Internal {
-    const ALL: [Self; 3] = [Self::InTransit, Self::Fees, Self::Suspense];
+    const ALL: [Self; 5] = [Self::InTransit, Self::Fees, Self::Suspense, Self::FxPosition, Self::FxSpread];
 
     fn prefix(self) -> &'static str {
         match self {
             Self::InTransit => "in_transit",
             Self::Fees => "fees",
             Self::Suspense => "suspense",
+            Self::FxPosition => "fx_position",
+            Self::FxSpread => "fx_spread",
         }
     }
 
@@ -144,6 +150,8 @@ impl Internal {
             Self::InTransit => AccountKind::InTransit,
             Self::Fees => AccountKind::Fee,
             Self::Suspense => AccountKind::Suspense,
+            Self::FxPosition => AccountKind::FxPosition,
+            Self::FxSpread => AccountKind::FxSpread,
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tidemill_core::{Answer, AnyEvent, Context, EventTime, Meta, Reject, StateError};
 use tidemill_schemas::payment::{PaymentBody, identity_parts};
-use tidemill_schemas::{PaymentStatus, PaymentType, StatusCode, StatusPhase};
+use tidemill_schemas::{Exchange, PaymentStatus, PaymentType, StatusCode, StatusPhase};
 
 use super::Config;
 use super::accounts::{ACCOUNTS, Account, CurrencyCode};
@@ -18,11 +18,12 @@ pub(super) struct Answered<'a> {
     pub(super) code: &'a str,
     pub(super) reason: Option<String>,
     pub(super) fee_minor: i64,
+    pub(super) exchange: Option<Box<Exchange>>,
 }
 
 impl<'a> Answered<'a> {
     pub(super) fn outcome(code: &'a str, status: StatusCode) -> Self {
-        Self { status, phase: StatusPhase::Outcome, code, reason: None, fee_minor: 0 }
+        Self { status, phase: StatusPhase::Outcome, code, reason: None, fee_minor: 0, exchange: None }
     }
 
     pub(super) fn status(self, payment: &PaymentBody, customer: Option<String>) -> AnyEvent {
@@ -45,6 +46,7 @@ impl<'a> Answered<'a> {
             event_time: payment.created_at,
             payment_type: Some(payment.payment_type),
             reference: payment.reference.clone(),
+            exchange: self.exchange,
         })
     }
 }
@@ -99,6 +101,7 @@ pub(super) fn outcome_of(payment: &PaymentBody, body: Fingerprint) -> PaymentOut
         fee_schedule: String::new(),
         credit_account: payment.credit_account.clone(),
         reference: payment.reference.clone().filter(|_| payment.payment_type == PaymentType::Chargeback),
+        exchange: None,
     }
 }
 
@@ -120,6 +123,7 @@ pub(super) fn answer_repeat(
         code: &first.code,
         reason,
         fee_minor: first.fee_minor,
+        exchange: first.exchange.clone(),
     };
     answer(repeated, payment, context)
 }
@@ -170,6 +174,7 @@ pub(super) fn update_authorisation(
         event_time: update.at,
         payment_type: Some(PaymentType::Authorise),
         reference: None,
+        exchange: None,
     });
     context.effects.emit("status", status);
 }

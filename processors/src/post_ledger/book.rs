@@ -66,6 +66,7 @@ pub(super) struct Overflow;
 pub(super) struct Book<'a> {
     voucher: Voucher<'a>,
     fee_schedule: Option<String>,
+    quote: Option<String>,
     touched: Vec<Touched>,
     entries: Vec<LedgerEntry>,
 }
@@ -80,12 +81,17 @@ struct Touched {
 impl<'a> Book<'a> {
     pub(super) fn new(voucher: Voucher<'a>) -> Self {
         let fee_schedule = voucher.fee_schedule.map(str::to_owned);
-        Self { voucher, fee_schedule, touched: Vec::with_capacity(4), entries: Vec::with_capacity(2) }
+        Self { voucher, fee_schedule, quote: None, touched: Vec::with_capacity(4), entries: Vec::with_capacity(2) }
     }
 
     /// What fees were priced by, where the voucher does not say.
     pub(super) fn set_fee_schedule(&mut self, fee_schedule: String) {
         self.fee_schedule = Some(fee_schedule);
+    }
+
+    /// What an exchange goes by. Every entry says so.
+    pub(super) fn set_quote(&mut self, quote: &str) {
+        self.quote = Some(quote.to_owned());
     }
 
     pub(super) fn add(&mut self, id: String, account: Account) -> Slot {
@@ -95,7 +101,17 @@ impl<'a> Book<'a> {
 
     /// An internal account of the task, opened on first use.
     pub(super) fn add_internal(&mut self, internal: Internal, state: &mut dyn State) -> Result<Slot, StateError> {
-        let Voucher { task, currency, event_time, .. } = self.voucher;
+        self.add_internal_in(internal, self.voucher.currency, state)
+    }
+
+    /// The same in another currency than that of the voucher.
+    pub(super) fn add_internal_in(
+        &mut self,
+        internal: Internal,
+        currency: &str,
+        state: &mut dyn State,
+    ) -> Result<Slot, StateError> {
+        let Voucher { task, event_time, .. } = self.voucher;
         let id = internal.id(task, currency);
         let account = ACCOUNTS
             .get(state, id.as_bytes())?
@@ -153,7 +169,7 @@ impl<'a> Book<'a> {
             source: self.voucher.source.to_owned(),
             kind,
             amount_minor: i64::try_from(amount_minor).map_err(|_| Overflow)?,
-            currency: self.voucher.currency.to_owned(),
+            currency: account.currency.as_str().to_owned(),
             balance_after_minor: account.posted_minor,
             contra_account_id,
             leg_no,
@@ -163,6 +179,7 @@ impl<'a> Book<'a> {
             reference: self.voucher.reference.map(str::to_owned),
             hold_minor: i64::try_from(hold_minor).map_err(|_| Overflow)?,
             pending_after_minor: account.pending_minor,
+            quote: self.quote.clone(),
         });
         Ok(())
     }

@@ -273,7 +273,8 @@ pub const IN_SUSPENSE: CodeSpec = business(
 pub const ACCOUNT_RESERVED: CodeSpec = business(
     "account_reserved",
     "The name or kind is reserved for the ledger's internal accounts.",
-    "Choose a name that starts with none of `in_transit.`, `fees.`, `suspense.` and a kind for customers.",
+    "Choose a name that starts with none of `in_transit.`, `fees.`, `suspense.`, `fx_position.`, `fx_spread.`, and a \
+     kind for customers.",
 );
 
 pub const ACCOUNT_ALREADY_OPEN: CodeSpec = business(

@@ -6,6 +6,7 @@ use tidemill_core::Context;
 use tidemill_schemas::PaymentType;
 
 use super::codes::PaymentCode;
+use super::exchanges::{self, Swap};
 use super::payments::{Decided, Funds, Moves, Request, Stop, Take, admit_debit};
 use super::receipts::{self, RECEIPTS, Receipt};
 use super::{Config, WhenSpent};
@@ -24,17 +25,23 @@ pub(super) fn give_back<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
     } else {
         receipt.given_back_minor += payment.amount_minor;
     }
-    let needed_minor = i128::from(payment.amount_minor);
-    let take = Take { hold_minor: 0, needed_minor, funds: funds(payment.payment_type, request.config) };
+    let funds = funds(payment.payment_type, request.config);
+    if let Some(exchange) = receipt.exchange.as_deref() {
+        let decided = exchanges::debit(request, payer, exchange, Swap::undoing(exchange), funds, context)?;
+        RECEIPTS.put(context.state, &key, &receipt)?;
+        return Ok(decided);
+    }
+    let take = Take { hold_minor: 0, needed_minor: i128::from(payment.amount_minor), funds };
     let (book, payer) = request.debit(payer, take, context)?;
     RECEIPTS.put(context.state, &key, &receipt)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None })
+    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange: None })
 }
 
 /// Checks `reference_not_open`, `reference_mismatch`, `refund_exceeds_captured` and `already_reversed`.
 fn check(receipt: &Receipt, payment_type: PaymentType, amount_minor: i64) -> Result<(), PaymentCode> {
     let is_open = match payment_type {
         PaymentType::ChargebackReversal => receipt.payment_type == PaymentType::Chargeback,
+        PaymentType::Reverse if receipt.payment_type == PaymentType::FxExchange => true,
         _ => receipt.payment_type.can_be_given_back(),
     };
     if !is_open {

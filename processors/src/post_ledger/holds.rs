@@ -190,6 +190,7 @@ pub(super) fn announce(identity: &[u8], outcome: &PaymentOutcome, at: EventTime,
         customer: None,
         payment_type: PaymentType::Authorise,
         reference: None,
+        exchange: None,
     });
     context.effects.emit("instructions", announcement);
 }

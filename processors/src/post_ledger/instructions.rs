@@ -12,6 +12,7 @@ use tidemill_schemas::{
 use super::accounts::{ACCOUNTS, Account, CurrencyCode, Internal};
 use super::book::{self, Book, Line, Overflow, Slot, Voucher};
 use super::codes::{IN_SUSPENSE, LEDGER_UNBALANCED, PaymentCode};
+use super::exchanges::Swap;
 use super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
 use super::receipts::{self, INCOMING_HOLDS, IncomingHold};
 use super::{Config, links};
@@ -71,6 +72,9 @@ fn book_credit<'a>(
     let undone = links::undone(instruction, context.state)?.filter(|undone| config.return_fee && undone.fee_minor > 0);
     let fee_schedule = undone.as_ref().map(|undone| undone.fee_schedule.clone());
     let mut book = Book::new(voucher(instruction, context));
+    if let Some(exchange) = &instruction.exchange {
+        book.set_quote(&exchange.quote);
+    }
     if let Some(fee_schedule) = fee_schedule {
         book.set_fee_schedule(fee_schedule);
     }
@@ -87,7 +91,7 @@ fn book_credit<'a>(
 /// Whether the account takes credits, by the same rules and in the same order on both sides.
 fn admit(account: Option<Account>, instruction: &Instruction) -> Result<Account, PaymentCode> {
     let account = account.filter(|account| !account.is_internal()).ok_or(PaymentCode::CreditAccountNotFound)?;
-    if account.currency != CurrencyCode::new(&instruction.currency) {
+    if account.currency != CurrencyCode::new(own_currency(instruction)) {
         return Err(PaymentCode::CurrencyMismatch);
     }
     let is_withdrawal =
@@ -102,6 +106,14 @@ fn admit(account: Option<Account>, instruction: &Instruction) -> Result<Account,
         return Err(PaymentCode::CreditAccountFrozen);
     }
     Ok(account)
+}
+
+/// The currency of the account that the instruction is for. What comes back from an exchange is what was given for it.
+fn own_currency(instruction: &Instruction) -> &str {
+    match Swap::behind(instruction) {
+        Some(swap) if instruction.kind == InstructionKind::Return => swap.own_currency,
+        _ => &instruction.currency,
+    }
 }
 
 /// Notes how much is held for the account by one authorisation. What is held for an account that does not exist, or
@@ -144,7 +156,7 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
     if let Ok(payer) = admit(payer, instruction) {
         let mut book = Book::new(voucher);
         let account = book.add(instruction.account_id.clone(), payer);
-        to_payer = post_return(&mut book, account, instruction.amount_minor, fee_back_minor, context)?.then_some(book);
+        to_payer = post_return(&mut book, account, instruction, fee_back_minor, context)?.then_some(book);
     }
     let (code, aftermath) = match to_payer {
         Some(book) => {
@@ -174,7 +186,7 @@ fn suspend(
 ) -> Result<(), Reject> {
     let mut book = Book::new(voucher);
     let suspense = book.add_internal(Internal::Suspense, context.state)?;
-    if !post_return(&mut book, suspense, instruction.amount_minor, fee_back_minor, context)? {
+    if !post_return(&mut book, suspense, instruction, fee_back_minor, context)? {
         return Err(Reject::new(&LEDGER_UNBALANCED).because("an internal balance would leave 64 bits"));
     }
     book.write(context)?;
@@ -185,7 +197,7 @@ fn suspend(
         severity: "critical".to_owned(),
         message: format!(
             "Returned money could not be given back to its payer; it stands in {}.",
-            Internal::Suspense.id(context.task, &instruction.currency)
+            Internal::Suspense.id(context.task, own_currency(instruction))
         ),
         payment_id: Some(instruction.payment_id.clone()),
         event_time: instruction.event_time,
@@ -198,12 +210,15 @@ fn suspend(
 fn post_return(
     book: &mut Book<'_>,
     account: Slot,
-    amount_minor: i64,
+    instruction: &Instruction,
     fee_back_minor: i64,
     context: &mut Context<'_>,
 ) -> Result<bool, Reject> {
+    if let Some(swap) = Swap::behind(instruction) {
+        return Ok(swap.taken_back().post(book, account, EntryKind::Return, 3, context)?.is_ok());
+    }
     let in_transit = book.add_internal(Internal::InTransit, context.state)?;
-    let mut posted = book.post(Line::of(EntryKind::Return, account, in_transit, amount_minor, 3));
+    let mut posted = book.post(Line::of(EntryKind::Return, account, in_transit, instruction.amount_minor, 3));
     if fee_back_minor > 0 {
         let fees = book.add_internal(Internal::Fees, context.state)?;
         posted = posted.and_then(|()| book.post(Line::of(EntryKind::Fee, account, fees, fee_back_minor, 3)));
@@ -218,21 +233,22 @@ fn voucher<'a>(instruction: &'a Instruction, context: &Context<'_>) -> Voucher<'
         payment_id: &instruction.payment_id,
         source: &instruction.source,
         reference: instruction.reference.as_deref(),
-        currency: &instruction.currency,
+        currency: own_currency(instruction),
         fee_schedule: None,
         event_time: instruction.event_time,
     }
 }
 
 fn status(instruction: &Instruction, code: String, reason: &str, fee_back_minor: i64) -> AnyEvent {
+    let swap = Swap::behind(instruction);
     Box::new(PaymentStatus {
         meta: Meta::default(),
         payment_id: instruction.payment_id.clone(),
         source: instruction.source.clone(),
         debit_account: instruction.debit_account.clone(),
         credit_account: instruction.credit_account.clone(),
-        amount_minor: instruction.amount_minor,
-        currency: instruction.currency.clone(),
+        amount_minor: swap.map_or(instruction.amount_minor, |swap| -swap.own_minor),
+        currency: own_currency(instruction).to_owned(),
         fee_minor: instruction.fee_minor - fee_back_minor,
         status: StatusCode::RJCT,
         phase: StatusPhase::Update,
@@ -244,5 +260,6 @@ fn status(instruction: &Instruction, code: String, reason: &str, fee_back_minor:
         event_time: instruction.event_time,
         payment_type: Some(instruction.payment_type),
         reference: instruction.reference.clone(),
+        exchange: instruction.exchange.clone(),
     })
 }

@@ -25,13 +25,15 @@ fn undone_identity(instruction: &Instruction) -> Option<Vec<u8>> {
 /// Money has arrived: notes that it can be given back, and settles what it was for.
 pub(super) fn credited(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<(), Reject> {
     let Instruction { payment_type, payment_id, source, debit_account, credit_account, .. } = instruction;
-    if payment_type.can_be_given_back() || *payment_type == PaymentType::Chargeback {
+    let can_be_undone = matches!(payment_type, PaymentType::Chargeback | PaymentType::FxExchange);
+    if payment_type.can_be_given_back() || can_be_undone {
         let receipt = Receipt {
             payment_type: *payment_type,
             amount_minor: instruction.amount_minor,
             given_back_minor: 0,
             reversed: false,
             at: instruction.event_time,
+            exchange: instruction.exchange.clone(),
         };
         let key = receipts::key(credit_account, source, debit_account, payment_id);
         outcomes::remember_receipt(context, &key, receipt, config)?;

@@ -33,6 +33,7 @@ mod authorisations;
 mod book;
 mod captures;
 pub mod codes;
+mod exchanges;
 mod give_back;
 pub mod holds;
 mod instructions;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Context, EventTime, Reject, State, StateError, StateValue, Store};
-use tidemill_schemas::{PaymentType, StatusCode};
+use tidemill_schemas::{Exchange, PaymentType, StatusCode};
 
 use super::Config;
 use super::accounts::CurrencyCode;
@@ -48,6 +48,8 @@ pub struct PaymentOutcome {
     pub credit_account: String,
     /// Of a chargeback, whose reversal has to find the payment it was about.
     pub reference: Option<String>,
+    /// What was sold and bought, or on a reversal given back.
+    pub exchange: Option<Box<Exchange>>,
 }
 
 /// What happened to a posted payment after its outcome.

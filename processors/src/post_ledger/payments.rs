@@ -2,15 +2,18 @@
 
 use tidemill_core::{AnyEvent, Context, EventTime, Flow, Meta, Outcome, Reject, StateError};
 use tidemill_schemas::payment::{PaymentBody, identity};
-use tidemill_schemas::{Alert, EntryKind, Instruction, InstructionKind, PaymentType, PricedPayment, StatusCode};
+use tidemill_schemas::{
+    Alert, EntryKind, Exchange, Instruction, InstructionKind, PaymentType, PricedPayment, StatusCode,
+};
 
 use super::accounts::{ACCOUNTS, Account, CurrencyCode, Internal};
 use super::answers::{self, Answered, Update};
 use super::book::{Book, Line, Overflow, Slot, Voucher};
 use super::codes::{OK, PaymentCode};
+use super::exchanges::Swap;
 use super::holds::{self, Hold};
 use super::outcomes::{self, PAYMENT_OUTCOMES, PaymentOutcome};
-use super::{Config, authorisations, captures, give_back, transfers};
+use super::{Config, authorisations, captures, exchanges, give_back, transfers};
 use crate::fingerprint::Fingerprint;
 
 /// A payment that is being judged.
@@ -18,6 +21,7 @@ pub(super) struct Request<'a> {
     pub(super) payment: &'a PaymentBody,
     pub(super) fee_minor: i64,
     pub(super) fee_schedule: &'a str,
+    pub(super) exchange: Option<&'a Exchange>,
     pub(super) config: Config,
 }
 
@@ -61,6 +65,8 @@ pub(super) struct Decided<'a> {
     pub(super) hold: Option<Hold>,
     /// The authorisation whose hold this payment changes.
     pub(super) authorisation: Option<Authorisation>,
+    /// What is sold and bought, or on a reversal was.
+    pub(super) exchange: Option<Box<Exchange>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,8 +110,9 @@ fn carry_out(
     config: Config,
     context: &mut Context<'_>,
 ) -> Result<(), Stop> {
-    let PricedPayment { payment, fee_minor, fee_schedule } = priced;
-    let request = Request { payment, fee_minor: *fee_minor, fee_schedule, config };
+    let PricedPayment { payment, fee_minor, fee_schedule, exchange } = priced;
+    let exchange = exchange.as_deref();
+    let request = Request { payment, fee_minor: *fee_minor, fee_schedule, exchange, config };
     let mut decided = judge(&request, context)?;
     let outcome = PaymentOutcome {
         fee_minor: *fee_minor,
@@ -116,6 +123,7 @@ fn carry_out(
             Moves::Hold => StatusCode::PDNG,
             Moves::Nothing => StatusCode::CANC,
         },
+        exchange: decided.exchange,
         ..answers::outcome_of(payment, body)
     };
     if let Some(hold) = &decided.hold {
@@ -138,12 +146,13 @@ fn carry_out(
     }
     decided.book.write(context)?;
     if decided.moves == Moves::Money {
-        context.effects.emit("instructions", instruction(payment, *fee_minor, customer.clone()));
+        context.effects.emit("instructions", instruction(payment, &outcome, customer.clone()));
     }
     if outcome.hold.is_some() {
         holds::announce(identity, &outcome, payment.created_at, context);
     }
-    let answered = Answered { fee_minor: *fee_minor, ..Answered::outcome(OK, outcome.status) };
+    let exchange = outcome.exchange.clone();
+    let answered = Answered { fee_minor: *fee_minor, exchange, ..Answered::outcome(OK, outcome.status) };
     context.effects.emit("status", answered.status(payment, customer));
     if let Some(now) = outcomes::remember(context, identity, outcome, payment.created_at, config)? {
         outcomes::end_holds(now, context)?;
@@ -162,6 +171,7 @@ fn judge<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided
         PaymentType::Refund | PaymentType::Reverse | PaymentType::Chargeback | PaymentType::ChargebackReversal => {
             give_back::give_back(request, context)
         }
+        PaymentType::FxExchange => exchanges::exchange(request, context),
     }
 }
 
@@ -259,8 +269,8 @@ pub(super) fn admit_debit(payer: &Account) -> Result<(), Stop> {
     Ok(())
 }
 
-fn instruction(payment: &PaymentBody, fee_minor: i64, customer: Option<String>) -> AnyEvent {
-    Box::new(Instruction {
+fn instruction(payment: &PaymentBody, outcome: &PaymentOutcome, customer: Option<String>) -> AnyEvent {
+    let mut instruction = Instruction {
         meta: Meta::default(),
         kind: InstructionKind::Credit,
         payment_id: payment.payment_id.clone(),
@@ -269,7 +279,7 @@ fn instruction(payment: &PaymentBody, fee_minor: i64, customer: Option<String>) 
         debit_account: payment.debit_account.clone(),
         credit_account: payment.credit_account.clone(),
         amount_minor: payment.amount_minor,
-        fee_minor,
+        fee_minor: outcome.fee_minor,
         currency: payment.currency.clone(),
         reason: None,
         leg_no: 2,
@@ -277,7 +287,13 @@ fn instruction(payment: &PaymentBody, fee_minor: i64, customer: Option<String>) 
         customer,
         payment_type: payment.payment_type,
         reference: payment.reference.clone(),
-    })
+        exchange: outcome.exchange.clone(),
+    };
+    let arriving = Swap::behind(&instruction).map(|swap| (swap.transit_minor, swap.transit_currency.to_owned()));
+    if let Some((amount_minor, currency)) = arriving {
+        (instruction.amount_minor, instruction.currency) = (amount_minor, currency);
+    }
+    Box::new(instruction)
 }
 
 fn overdrawn(payment: &PaymentBody) -> AnyEvent {

@@ -3,15 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, State, StateError, StateValue, Store};
-use tidemill_schemas::PaymentType;
 use tidemill_schemas::payment::identity;
+use tidemill_schemas::{Exchange, PaymentType};
 
 /// Keyed by the account that received, and the identity of the payment.
 pub const RECEIPTS: Store<Receipt> = Store::new("receipts");
 /// Keyed by the account that will receive, and the identity of the authorisation. The amount that is held.
 pub const INCOMING_HOLDS: Store<IncomingHold> = Store::new("incoming_holds");
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     pub payment_type: PaymentType,
     pub amount_minor: i64,
@@ -20,6 +20,8 @@ pub struct Receipt {
     pub reversed: bool,
     /// The task's clock when it arrived.
     pub at: EventTime,
+    /// Of money that was bought: at which amounts it is given back.
+    pub exchange: Option<Box<Exchange>>,
 }
 
 impl StateValue for Receipt {

@@ -15,5 +15,5 @@ pub(super) fn transfer<'a>(request: &Request<'a>, context: &mut Context<'_>) -> 
     let needed_minor = i128::from(request.payment.amount_minor) + i128::from(request.fee_minor);
     let take = Take { hold_minor: 0, needed_minor, funds: Funds::Checked };
     let (book, payer) = request.debit(payer, take, context)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None })
+    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange: None })
 }

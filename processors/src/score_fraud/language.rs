@@ -201,6 +201,7 @@ fn specimen() -> ProfiledPayment {
             expires_at: None,
             remainder: Remainder::Release,
             reason: None,
+            quote: None,
         },
         counterparty: CounterpartyProfile::default(),
         payer: PayerProfile::default(),

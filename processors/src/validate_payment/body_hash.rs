@@ -29,6 +29,7 @@ pub(crate) fn body_hash(payment: &PaymentBody) -> String {
     hash.later(2, expires_at.as_deref());
     hash.later(3, Some("keep").filter(|_| payment.remainder == Remainder::Keep));
     hash.later(4, payment.reason.as_deref());
+    hash.later(5, payment.quote.as_deref());
     hash.finish()
 }
 

@@ -29,34 +29,38 @@ enum Need {
     Absent,
 }
 
-/// How each type takes `reference`, `expires_at`, `remainder` and `reason`.
-fn needs(payment_type: PaymentType) -> [Need; 4] {
+/// How each type takes `reference`, `expires_at`, `remainder`, `reason` and `quote`.
+fn needs(payment_type: PaymentType) -> [Need; 5] {
     use Need::{Absent, Optional, Required};
     match payment_type {
-        PaymentType::Transfer | PaymentType::Deposit | PaymentType::Withdrawal => [Absent, Absent, Absent, Absent],
-        PaymentType::Authorise => [Absent, Optional, Absent, Absent],
-        PaymentType::Increment => [Required, Absent, Absent, Absent],
-        PaymentType::Capture => [Required, Absent, Optional, Absent],
-        PaymentType::Void | PaymentType::Refund | PaymentType::ChargebackReversal => {
-            [Required, Absent, Absent, Optional]
+        PaymentType::Transfer | PaymentType::Deposit | PaymentType::Withdrawal => {
+            [Absent, Absent, Absent, Absent, Absent]
         }
-        PaymentType::ForcePost => [Optional, Absent, Absent, Required],
-        PaymentType::Reverse | PaymentType::Chargeback => [Required, Absent, Absent, Required],
+        PaymentType::Authorise => [Absent, Optional, Absent, Absent, Absent],
+        PaymentType::Increment => [Required, Absent, Absent, Absent, Absent],
+        PaymentType::Capture => [Required, Absent, Optional, Absent, Absent],
+        PaymentType::Void | PaymentType::Refund | PaymentType::ChargebackReversal => {
+            [Required, Absent, Absent, Optional, Absent]
+        }
+        PaymentType::ForcePost => [Optional, Absent, Absent, Required, Absent],
+        PaymentType::Reverse | PaymentType::Chargeback => [Required, Absent, Absent, Required, Absent],
+        PaymentType::FxExchange => [Absent, Absent, Absent, Absent, Required],
     }
 }
 
-fn given(request: &PaymentRequest) -> [(&'static str, Option<&str>); 4] {
+fn given(request: &PaymentRequest) -> [(&'static str, Option<&str>); 5] {
     [
         ("/reference", request.reference.as_deref()),
         ("/expires_at", request.expires_at.as_deref()),
         ("/remainder", request.remainder.as_deref()),
         ("/reason", request.reason.as_deref()),
+        ("/quote", request.quote.as_deref()),
     ]
 }
 
 /// What to check of these fields as of any other. A type that is not known requires none.
 pub(super) fn fields(request: &PaymentRequest, payment_type: Option<PaymentType>) -> impl Iterator<Item = Field<'_>> {
-    let needs = payment_type.map_or([Need::Optional; 4], needs);
+    let needs = payment_type.map_or([Need::Optional; 5], needs);
     given(request).into_iter().zip(needs).map(|((pointer, text), need)| {
         let rule = if need == Need::Required { Rule::Required } else { Rule::Optional };
         Field { pointer, text, rule }

@@ -8,8 +8,8 @@
 //!   which a replay reads again, unlike a clock. It may lie any time before: payments of years ago can be loaded. A
 //!   timestamp that is itself outside the years 2000 to 2099 says nothing about when the payment came and bounds nothing.
 //!   A hold's `expires_at` lies after `created_at`, by at most 400 days.
-//! - `type` says which of `reference`, `expires_at`, `remainder` and `reason` are required, optional or refused; see
-//!   `by_type.rs`. An absent type is `transfer`.
+//! - `type` says which of `reference`, `expires_at`, `remainder`, `reason` and `quote` are required, optional or refused;
+//!   see `by_type.rs`. An absent type is `transfer`.
 //! - Codes, first wins: `field_missing`, `field_empty`, `field_too_long`, `field_malformed`, `type_unknown`,
 //!   `field_not_applicable`, `remainder_unknown`, `amount_malformed`, `amount_not_positive`, `amount_too_large`, `currency_unknown`, `amount_too_precise`,
 //!   `accounts_identical`, `time_malformed`, `time_out_of_range`. The order is fields, type, amount, currency, accounts,
@@ -18,7 +18,7 @@
 //!   otherwise there is nobody to answer and the record goes to the dead letters.
 //! - `body_hash` covers what the payment means, not how it was written: payment id, source, type, both accounts, minor
 //!   units, currency, created_at in microseconds, channel, merchant, customer, description, metadata, reference,
-//!   expires_at, remainder and reason, in this order.
+//!   expires_at, remainder, reason and quote, in this order.
 //!   `"12.3"` and `"12.30"` are the same body.
 //!
 //! Example: `{"id":"p-1",…,"amount":"-5","currency":"XYZ"}` is `amount_not_positive`, not `currency_unknown`.
@@ -289,6 +289,7 @@ fn payment(request: PaymentRequest, checked: Checked) -> Payment {
         expires_at: checked.expires_at,
         remainder: checked.remainder,
         reason: request.reason,
+        quote: request.quote,
     };
     payment.body_hash = body_hash(&payment);
     Payment { meta: Meta::default(), payment }
@@ -325,5 +326,6 @@ fn status(
         event_time: fields::answer_time(created_at(request, latest), record_time),
         payment_type: payment_type(request),
         reference: presentable(request.reference.as_ref()).cloned(),
+        exchange: None,
     })
 }

@@ -44,6 +44,7 @@ fn field<'a>(request: &'a mut PaymentRequest, name: &str) -> &'a mut Option<Stri
         "expires_at" => &mut request.expires_at,
         "remainder" => &mut request.remainder,
         "reason" => &mut request.reason,
+        "quote" => &mut request.quote,
         other => panic!("no field {other}"),
     }
 }
@@ -128,19 +129,20 @@ fn one_rule_at_a_time() {
 #[test]
 fn fields_by_type() {
     let table = "
-        type                | amount | reference | expires_at | remainder | reason
-        transfer            | R      | -         | -          | -         | -
-        deposit             | R      | -         | -          | -         | -
-        withdrawal          | R      | -         | -          | -         | -
-        authorise           | R      | -         | o          | -         | -
-        increment           | R      | R         | -          | -         | -
-        capture             | R      | R         | -          | o         | -
-        void                | o      | R         | -          | -         | o
-        force_post          | R      | o         | -          | -         | R
-        reverse             | R      | R         | -          | -         | R
-        refund              | R      | R         | -          | -         | o
-        chargeback          | R      | R         | -          | -         | R
-        chargeback_reversal | R      | R         | -          | -         | o
+        type                | amount | reference | expires_at | remainder | reason | quote
+        transfer            | R      | -         | -          | -         | - | -
+        deposit             | R      | -         | -          | -         | - | -
+        withdrawal          | R      | -         | -          | -         | - | -
+        authorise           | R      | -         | o          | -         | - | -
+        increment           | R      | R         | -          | -         | - | -
+        capture             | R      | R         | -          | o         | - | -
+        void                | o      | R         | -          | -         | o | -
+        force_post          | R      | o         | -          | -         | R | -
+        reverse             | R      | R         | -          | -         | R | -
+        refund              | R      | R         | -          | -         | o | -
+        chargeback          | R      | R         | -          | -         | R | -
+        chargeback_reversal | R      | R         | -          | -         | o | -
+        fx_exchange         | R      | -         | -          | -         | - | R
     ";
     let fields = [
         ("amount", "5.00"),
@@ -148,6 +150,7 @@ fn fields_by_type() {
         ("expires_at", "2026-02-01T12:00:00Z"),
         ("remainder", "keep"),
         ("reason", "late"),
+        ("quote", "q-1"),
     ];
     let mut types = 0;
     for row in rows(table) {

@@ -6,9 +6,9 @@ use serde::Serialize;
 use tidemill_core::{AnyEvent, Event, EventCodec, EventTime, Meta};
 use tidemill_schemas::{
     AccountBalance, AccountKind, AccountRequest, AccountStatus, Alert, CounterpartyProfile, CustomerPreferences,
-    Decision, EntryKind, FeeSchedule, FeeTier, FraudLabel, FraudRules, Instruction, InstructionKind, LedgerEntry,
-    Merchant, Notification, PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus, PaymentType, Remainder,
-    Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
+    Decision, EntryKind, Exchange, FeeSchedule, FeeTier, FraudLabel, FraudRules, FxQuote, Instruction, InstructionKind,
+    LedgerEntry, Merchant, Notification, PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus,
+    PaymentType, Remainder, Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
 };
 
 pub(crate) struct Sample {
@@ -80,6 +80,7 @@ fn body() -> PaymentBody {
         expires_at: Some(AT),
         remainder: Remainder::Keep,
         reason: text("late clearing"),
+        quote: text("q-1"),
     }
 }
 
@@ -93,6 +94,7 @@ fn bare_body() -> PaymentBody {
         expires_at: None,
         remainder: Remainder::Release,
         reason: None,
+        quote: None,
         ..body()
     }
 }
@@ -124,6 +126,17 @@ fn payer() -> PayerProfile {
     }
 }
 
+fn exchange() -> Exchange {
+    Exchange {
+        quote: "q-1".to_owned(),
+        sold_minor: 10_000,
+        sold_currency: "USD".to_owned(),
+        bought_minor: 824_213,
+        bought_currency: "INR".to_owned(),
+        spread_minor: 1,
+    }
+}
+
 fn payment_samples() -> Vec<Sample> {
     let request = PaymentRequest {
         id: text("p-1"),
@@ -143,6 +156,7 @@ fn payment_samples() -> Vec<Sample> {
         expires_at: text("2026-02-07T12:00:00Z"),
         remainder: text("keep"),
         reason: text("late clearing"),
+        quote: text("q-1"),
     };
     let screened = ScreenedPayment { meta: meta(), payment: body(), counterparty: counterparty() };
     let bare_screened =
@@ -178,6 +192,7 @@ fn answer_samples() -> Vec<Sample> {
         event_time: AT,
         payment_type: Some(PaymentType::ChargebackReversal),
         reference: text("p-0"),
+        exchange: Some(Box::new(exchange())),
     };
     let bare_status = PaymentStatus {
         meta: bare_meta(),
@@ -186,6 +201,7 @@ fn answer_samples() -> Vec<Sample> {
         customer: None,
         payment_type: None,
         reference: None,
+        exchange: None,
         ..status.clone()
     };
     let decision = Decision {
@@ -264,9 +280,16 @@ fn ledger_samples() -> Vec<Sample> {
         reference: text("p-0"),
         hold_minor: -1_000,
         pending_after_minor: 250,
+        quote: text("q-1"),
     };
-    let bare_entry =
-        LedgerEntry { meta: bare_meta(), kind: EntryKind::Debit, fee_schedule: None, reference: None, ..entry.clone() };
+    let bare_entry = LedgerEntry {
+        meta: bare_meta(),
+        kind: EntryKind::Debit,
+        fee_schedule: None,
+        reference: None,
+        quote: None,
+        ..entry.clone()
+    };
     let balance = AccountBalance {
         meta: meta(),
         account_id: "alice".to_owned(),
@@ -303,9 +326,16 @@ fn ledger_samples() -> Vec<Sample> {
         customer: text("c-1"),
         payment_type: PaymentType::Refund,
         reference: text("p-0"),
+        exchange: Some(Box::new(exchange())),
     };
-    let bare_instruction =
-        Instruction { meta: bare_meta(), reason: None, customer: None, reference: None, ..instruction.clone() };
+    let bare_instruction = Instruction {
+        meta: bare_meta(),
+        reason: None,
+        customer: None,
+        reference: None,
+        exchange: None,
+        ..instruction.clone()
+    };
     vec![
         sample(LedgerEntry::CODEC, entry, bare_entry),
         sample(AccountBalance::CODEC, balance, bare_balance),
@@ -385,6 +415,16 @@ fn reference_samples() -> Vec<Sample> {
         payment_types: Vec::new(),
         ..schedule.clone()
     };
+    let quote = FxQuote {
+        meta: meta(),
+        quote: "q-1".to_owned(),
+        sell_currency: "USD".to_owned(),
+        buy_currency: "INR".to_owned(),
+        rate: "82.42135".to_owned(),
+        spread: "0.05".to_owned(),
+        effective_from: AT,
+        expires_at: EventTime(AT.0 + 1),
+    };
     let alert = Alert {
         meta: meta(),
         subject: "alice".to_owned(),
@@ -399,6 +439,7 @@ fn reference_samples() -> Vec<Sample> {
         sample(FraudLabel::CODEC, label.clone(), FraudLabel { meta: bare_meta(), ..label }),
         sample(FraudRules::CODEC, rules, FraudRules::default()),
         sample(FeeSchedule::CODEC, schedule, bare_schedule),
+        sample(FxQuote::CODEC, quote, FxQuote::default()),
         sample(Alert::CODEC, alert, bare_alert),
     ]
 }

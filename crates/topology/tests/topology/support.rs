@@ -65,6 +65,7 @@ const ACCOUNT_STATUS: EventKind = kind("account_status", "account");
 const NOTIFICATION: EventKind = kind("notification", "customer");
 const RULES: EventKind = kind("fraud_rules", "rule_set");
 const SCHEDULE: EventKind = kind("fee_schedule", "fee_schedule");
+const QUOTE: EventKind = kind("fx_quote", "quote");
 const PREFERENCES: EventKind = kind("customer_preferences", "customer");
 
 const fn codec(kind: EventKind) -> EventCodec {
@@ -98,6 +99,7 @@ const CODECS: &[EventCodec] = &[
     codec(NOTIFICATION),
     codec(RULES),
     codec(SCHEDULE),
+    codec(QUOTE),
     codec(PREFERENCES),
 ];
 
@@ -171,6 +173,12 @@ const PROCESSORS: &[&ProcessorSpec] = &[
         signatures: &[step(SCORED, Some(PRICED))],
         references: &[reference("fee_schedules", SCHEDULE)],
         build: |settings| check_schedules(settings).map(|()| Box::new(PassOn) as Box<dyn Processor>),
+        ..PLAIN
+    },
+    &ProcessorSpec {
+        name: "price_exchange",
+        signatures: &[step(PRICED, Some(PRICED))],
+        references: &[reference("fx_rates", QUOTE)],
         ..PLAIN
     },
     &ProcessorSpec {

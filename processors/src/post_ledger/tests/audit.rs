@@ -40,6 +40,13 @@ pub(super) fn everything(world: &World) {
             assert!(account.is_internal() || last.seq == account.seq, "{id}: an entry is missing");
         }
     }
+    for (id, minor) in &world.rebuilt_minor {
+        assert_eq!(
+            accounts.get(id).map(|account| i128::from(account.posted_minor)),
+            Some(*minor),
+            "{id}: by its entries"
+        );
+    }
     assert!(totals.values().all(|total| *total == 0), "the books do not balance: {totals:?}");
     let mut in_transit = world.in_transit_minor();
     in_transit.retain(|_, minor| *minor != 0);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tidemill_core::{EventTime, StateValue, Store};
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::identity;
-use tidemill_schemas::{AccountKind, PaymentType, StatusCode};
+use tidemill_schemas::{AccountKind, Exchange, PaymentType, StatusCode};
 use tidemill_testkit::MemoryState;
 
 use super::super::account_commands::{ACCOUNT_REQUEST_OUTCOMES, AccountRequestOutcome};
@@ -23,6 +23,17 @@ fn check<V: StateValue>(store: Store<V>, value: &V) {
     let mut state = MemoryState::default();
     store.put(&mut state, b"key", value).expect("can be written");
     check_state(&state, store, b"key");
+}
+
+fn exchange() -> Exchange {
+    Exchange {
+        quote: "q-1".to_owned(),
+        sold_minor: 4_000,
+        sold_currency: "EUR".to_owned(),
+        bought_minor: 4_320,
+        bought_currency: "USD".to_owned(),
+        spread_minor: 20,
+    }
 }
 
 #[test]
@@ -69,11 +80,15 @@ fn state_bytes_stay_as_they_are() {
         fee_schedule: "standard@1".to_owned(),
         credit_account: "acc-2".to_owned(),
         reference: Some("p-0".to_owned()),
+        exchange: Some(Box::new(exchange())),
     };
     check(PAYMENT_OUTCOMES, &outcome);
     check(OPEN_HOLDS, &OpenHold { identity: identity("bank", "acc-1", "h-1") });
     let payment_type = PaymentType::Chargeback;
-    check(RECEIPTS, &Receipt { payment_type, amount_minor: 4_000, given_back_minor: 500, reversed: true, at: AT });
+    let exchange = Some(Box::new(exchange()));
+    let receipt =
+        Receipt { payment_type, amount_minor: 4_000, given_back_minor: 500, reversed: true, at: AT, exchange };
+    check(RECEIPTS, &receipt);
     check(INCOMING_HOLDS, &IncomingHold { held_minor: 4_000 });
     let sweep = Sweep {
         clock: Some(AT),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, PaymentType, Remainder};
+use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder};
 
 use super::super::codes::{AccountCode, PaymentCode};
 use super::super::holds::HoldState;
@@ -47,6 +47,16 @@ impl Scene {
                     Pay { reference: Some("p".to_owned()), ..Pay::new(PaymentType::Chargeback, "h", "b", "a", 1_000) };
                 assert_eq!(world.pay(&chargeback), "posted");
                 world.deliver_all();
+            }
+            PaymentType::FxExchange => {
+                pay.exchange = Some(Exchange {
+                    quote: "q-1".to_owned(),
+                    sold_minor: 1_000,
+                    sold_currency: "EUR".to_owned(),
+                    bought_minor: 1_080,
+                    bought_currency: "USD".to_owned(),
+                    spread_minor: 5,
+                });
             }
             _ => {}
         }
@@ -145,7 +155,8 @@ impl Scene {
 
 fn reference(payment_type: PaymentType) -> Option<&'static str> {
     match payment_type {
-        PaymentType::Transfer | PaymentType::Deposit | PaymentType::Withdrawal | PaymentType::Authorise => None,
+        PaymentType::Transfer | PaymentType::Deposit | PaymentType::Withdrawal => None,
+        PaymentType::Authorise | PaymentType::FxExchange => None,
         _ => Some("h"),
     }
 }

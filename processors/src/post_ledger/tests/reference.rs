@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tidemill_core::partition::partition_of;
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, PaymentType as Type, Remainder, Verdict};
+use tidemill_schemas::{AccountKind, Exchange, PaymentType as Type, Remainder, Verdict};
 
 use super::world::Pay;
 
@@ -14,7 +14,7 @@ pub(super) const HOLD_MICROS: i64 = 7 * 86_400_000_000;
 #[derive(Clone, Debug)]
 pub(super) struct RefAccount {
     kind: AccountKind,
-    currency: String,
+    pub(super) currency: String,
     limit: i128,
     pub(super) posted: i128,
     debits_frozen: bool,
@@ -57,6 +57,7 @@ struct Received {
     amount: i128,
     back: i128,
     reversed: bool,
+    exchange: Option<Exchange>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +84,9 @@ pub(super) struct Reference {
     under_way: Vec<VecDeque<Leg>>,
     pub(super) fees: i128,
     pub(super) suspense: i128,
+    /// What the house holds and has earned by exchanges, by currency.
+    pub(super) positions: BTreeMap<String, i128>,
+    pub(super) spreads: BTreeMap<String, i128>,
 }
 
 impl RefAccount {
@@ -107,6 +111,8 @@ impl Reference {
             under_way: vec![VecDeque::new(); tasks],
             fees: 0,
             suspense: 0,
+            positions: BTreeMap::new(),
+            spreads: BTreeMap::new(),
         }
     }
 
@@ -169,7 +175,7 @@ impl Reference {
         let authorised = hold.map_or(0, |hold| hold.authorised);
         let is_late = |wanted: State| of_hold && kind != Type::ForcePost && state == Some(wanted);
         let needed = match kind {
-            Type::Transfer | Type::Deposit | Type::Withdrawal => amount + i128::from(pay.fee_minor),
+            Type::Transfer | Type::Deposit | Type::Withdrawal | Type::FxExchange => amount + i128::from(pay.fee_minor),
             Type::Authorise => amount,
             Type::Increment => amount - authorised,
             Type::Capture => amount - amount.min(held),
@@ -273,16 +279,33 @@ impl Reference {
                     _ => receipt.back += amount,
                 }
             }
-            Type::Transfer | Type::Deposit | Type::Withdrawal => {}
+            Type::Transfer | Type::Deposit | Type::Withdrawal | Type::FxExchange => {}
         }
+        let mut leg = pay.clone();
+        if pay.payment_type == Type::Reverse {
+            let key = (pay.from.clone(), pay.to.clone(), pay.reference.clone().unwrap_or_default());
+            leg.exchange = self.received[&key].exchange.clone();
+        }
+        self.swap(&leg, 1);
         if !matches!(pay.payment_type, Type::Increment | Type::Void) {
             let fee = i128::from(pay.fee_minor);
             self.accounts.get_mut(&pay.from).expect("was found").posted -= amount + fee;
             self.fees += fee;
             let to = pay.to.clone();
-            self.send(&to, Leg::Credit(pay.clone()));
+            self.send(&to, Leg::Credit(leg));
         }
         None
+    }
+
+    /// What an exchange, or its reversal, does to the house: all of it, or with −1 all of it back.
+    fn swap(&mut self, pay: &Pay, sign: i128) {
+        let Some(exchange) = &pay.exchange else { return };
+        let sign = if pay.payment_type == Type::Reverse { -sign } else { sign };
+        let (sold, bought) = (i128::from(exchange.sold_minor), i128::from(exchange.bought_minor));
+        let spread = i128::from(exchange.spread_minor);
+        *self.positions.entry(exchange.sold_currency.clone()).or_default() += sign * sold;
+        *self.positions.entry(exchange.bought_currency.clone()).or_default() -= sign * (bought + spread);
+        *self.spreads.entry(exchange.bought_currency.clone()).or_default() += sign * spread;
     }
 
     /// One task takes in its next leg, if there is one.
@@ -309,7 +332,7 @@ impl Reference {
         let account = self.accounts.get_mut(&pay.to);
         let takes = account.filter(|account| {
             let is_outside = matches!(account.kind, AccountKind::Asset | AccountKind::External);
-            account.currency == pay.currency
+            account.currency == arriving(&pay).1
                 && (pay.payment_type != Type::Withdrawal || is_outside)
                 && !account.closed
                 && !account.credits_frozen
@@ -318,7 +341,7 @@ impl Reference {
             let from = pay.from.clone();
             return self.send(&from, Leg::Return(pay));
         };
-        let amount = i128::from(pay.amount_minor);
+        let amount = arriving(&pay).0;
         account.posted += amount;
         account.clock = account.clock.max(times[&(pay.from.clone(), pay.id.clone())]);
         let reference = pay.reference.clone().unwrap_or_default();
@@ -333,8 +356,9 @@ impl Reference {
             let receipt = self.received.get_mut(&(pay.to.clone(), pay.from.clone(), original));
             receipt.expect("was charged back").back -= amount;
         }
-        if can_go_back(Type::Refund, pay.payment_type) || pay.payment_type == Type::Chargeback {
-            let received = Received { payment_type: pay.payment_type, amount, back: 0, reversed: false };
+        if can_go_back(Type::Reverse, pay.payment_type) || pay.payment_type == Type::Chargeback {
+            let exchange = pay.exchange.clone();
+            let received = Received { payment_type: pay.payment_type, amount, back: 0, reversed: false, exchange };
             self.received.insert((pay.to, pay.from, pay.id), received);
         }
     }
@@ -343,6 +367,7 @@ impl Reference {
         let amount = i128::from(pay.amount_minor);
         let fee = if self.policy.return_fee { i128::from(pay.fee_minor) } else { 0 };
         self.fees -= fee;
+        self.swap(pay, -1);
         let account = self.accounts.get_mut(&pay.from).filter(|account| !account.closed && !account.credits_frozen);
         let Some(account) = account else {
             self.suspense += amount + fee;
@@ -447,7 +472,19 @@ fn change(hold: &mut RefHold, pay: &Pay) {
 fn can_go_back(how: Type, what: Type) -> bool {
     match how {
         Type::ChargebackReversal => what == Type::Chargeback,
+        Type::Reverse if what == Type::FxExchange => true,
         _ => matches!(what, Type::Transfer | Type::Deposit | Type::Withdrawal | Type::Capture | Type::ForcePost),
+    }
+}
+
+/// Amount and currency that the credit account is offered.
+fn arriving(pay: &Pay) -> (i128, &str) {
+    match &pay.exchange {
+        None => (i128::from(pay.amount_minor), &pay.currency),
+        Some(exchange) if pay.payment_type == Type::Reverse => {
+            (i128::from(exchange.sold_minor), &exchange.sold_currency)
+        }
+        Some(exchange) => (i128::from(exchange.bought_minor), &exchange.bought_currency),
     }
 }
 
@@ -458,6 +495,8 @@ fn lasts(pay: &Pay) -> i64 {
 fn same_body(one: &Pay, other: &Pay) -> bool {
     (one.payment_type, &one.to, one.amount_minor, &one.currency)
         == (other.payment_type, &other.to, other.amount_minor, &other.currency)
+        && one.exchange.as_ref().map(|exchange| &exchange.quote)
+            == other.exchange.as_ref().map(|exchange| &exchange.quote)
         && (&one.reference, one.lasts_micros, one.remainder) == (&other.reference, other.lasts_micros, other.remainder)
 }
 

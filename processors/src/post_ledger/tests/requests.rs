@@ -141,6 +141,7 @@ fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
         customer: None,
         payment_type: PaymentType::Transfer,
         reference: None,
+        exchange: None,
     };
     let cases = [
         Instruction { amount_minor: 0, ..sound.clone() },

@@ -17,7 +17,7 @@
 
 use tidemill_core::{Amount, Currency};
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, PaymentType, Remainder, Verdict};
+use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder, Verdict};
 
 use super::world::{Pay, World, money};
 
@@ -134,6 +134,7 @@ fn payment(words: &[&str], currency: &str) -> Option<Pay> {
         "withdraw" => PaymentType::Withdrawal,
         "force" => PaymentType::ForcePost,
         "unchargeback" => PaymentType::ChargebackReversal,
+        "exchange" => PaymentType::FxExchange,
         verb => PaymentType::parse(verb)?,
     };
     let amount_minor = if amount == "rest" { 0 } else { parse_minor(amount, currency) };
@@ -144,7 +145,22 @@ fn payment(words: &[&str], currency: &str) -> Option<Pay> {
         lasts_micros: option(words, "lasts").map(micros),
         remainder: if words.contains(&"keep") { Remainder::Keep } else { Remainder::Release },
         verdict: if verb == "decline" { Verdict::Decline } else { Verdict::Accept },
+        exchange: exchange(words, amount, currency),
         ..Pay::new(payment_type, id, from, to, amount_minor)
+    })
+}
+
+/// `100.00 in EUR for 108.00 USD spread 0.50`
+fn exchange(words: &[&str], amount: &str, currency: &str) -> Option<Exchange> {
+    let at = words.iter().position(|word| *word == "for")?;
+    let (bought, bought_currency) = (words[at + 1], words[at + 2]);
+    Some(Exchange {
+        quote: "q-1".to_owned(),
+        sold_minor: parse_minor(amount, currency),
+        sold_currency: currency.to_owned(),
+        bought_minor: parse_minor(bought, bought_currency),
+        bought_currency: bought_currency.to_owned(),
+        spread_minor: option(words, "spread").map_or(0, |spread| parse_minor(spread, bought_currency)),
     })
 }
 

@@ -66,7 +66,7 @@ fn ledger(world: &World) -> String {
             .expect("strings take all");
         }
     }
-    for name in ["fees", "suspense"] {
+    for name in ["fees", "suspense", "fx_position", "fx_spread"] {
         for (currency, minor) in world.internal_minor(&format!("{name}.")) {
             let minor = i64::try_from(minor).expect("fits 64 bits");
             writeln!(text, "{name}: {} {currency}", money(minor, &currency)).expect("strings take all");

@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, PaymentType, Remainder, Verdict};
+use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder, Verdict};
 
 use super::audit;
 use super::reference::{Policy, Reference};
@@ -32,8 +32,13 @@ struct Stream {
 const KINDS: [AccountKind; 4] =
     [AccountKind::Customer, AccountKind::Merchant, AccountKind::External, AccountKind::Asset];
 const RECENT_MAX: usize = 40;
-const BEGINNINGS: [PaymentType; 4] =
-    [PaymentType::Transfer, PaymentType::Deposit, PaymentType::Withdrawal, PaymentType::Authorise];
+const BEGINNINGS: [PaymentType; 5] = [
+    PaymentType::Transfer,
+    PaymentType::Deposit,
+    PaymentType::Withdrawal,
+    PaymentType::Authorise,
+    PaymentType::FxExchange,
+];
 const OF_HOLDS: [PaymentType; 4] =
     [PaymentType::Increment, PaymentType::Capture, PaymentType::Void, PaymentType::ForcePost];
 
@@ -71,7 +76,7 @@ impl Stream {
         for account in self.names.clone() {
             let kind = *KINDS.choose(&mut self.random).expect("four");
             let limit_minor = self.random.random_range(0..2_000);
-            let currency = "EUR".to_owned();
+            let currency = if self.random.random_ratio(1, 6) { "JPY" } else { "EUR" }.to_owned();
             let action = AccountAction::Open { customer: None, parent: None, currency, kind, limit_minor };
             if self.random.random_ratio(7, 8) {
                 self.reference.request(&account, &action, self.world.now.0);
@@ -163,7 +168,8 @@ impl Stream {
             let (one, other) = (earlier.from, earlier.to);
             (pay.from, pay.to) = if gives_back { (other, one) } else { (one, other) };
             let part = self.random.random_range(1..4);
-            let same = [earlier.amount_minor, (earlier.amount_minor / part).max(1), earlier.amount_minor + part];
+            let arrived = earlier.exchange.as_ref().map_or(earlier.amount_minor, |exchange| exchange.bought_minor);
+            let same = [arrived, (earlier.amount_minor / part).max(1), earlier.amount_minor + part];
             pay.amount_minor = *same.choose(&mut self.random).expect("three");
         } else if is_linked && payment_type != PaymentType::ForcePost {
             pay.reference = Some("nothing".to_owned());
@@ -180,13 +186,34 @@ impl Stream {
         if payment_type.is_priced() {
             pay.fee_minor = self.random.random_range(0..3);
         }
-        if self.random.random_ratio(1, 40) {
-            pay.currency = "JPY".to_owned();
+        pay.currency = self.currency(&pay);
+        if payment_type == PaymentType::FxExchange {
+            pay.exchange = Some(self.exchange(&pay));
         }
         if self.random.random_ratio(1, 40) {
             pay.verdict = Verdict::Decline;
         }
         pay
+    }
+
+    /// Mostly that of the debit account.
+    fn currency(&mut self, pay: &Pay) -> String {
+        let own = self.reference.accounts.get(&pay.from).map_or("EUR", |account| account.currency.as_str());
+        let is_wrong = self.random.random_ratio(1, 40);
+        if (own == "JPY") == is_wrong { "EUR" } else { "JPY" }.to_owned()
+    }
+
+    /// A yen for a cent and a half, or the other way round.
+    fn exchange(&mut self, pay: &Pay) -> Exchange {
+        let is_yen = pay.currency == "JPY";
+        Exchange {
+            quote: format!("q-{}", self.random.random_range(0..3_u32)),
+            sold_minor: pay.amount_minor,
+            sold_currency: pay.currency.clone(),
+            bought_minor: if is_yen { pay.amount_minor * 3 / 5 } else { pay.amount_minor * 8 / 5 }.max(1),
+            bought_currency: if is_yen { "EUR" } else { "JPY" }.to_owned(),
+            spread_minor: self.random.random_range(0..4),
+        }
     }
 
     /// Mostly one that goes with the payment it will be about.
@@ -229,6 +256,14 @@ impl Stream {
         let total = |prefix| self.world.internal_minor(prefix).values().sum::<i128>();
         assert_eq!(total("fees."), self.reference.fees, "seed {}", self.seed);
         assert_eq!(total("suspense."), self.reference.suspense, "seed {}", self.seed);
+        for (prefix, expected) in [("fx_position.", &self.reference.positions), ("fx_spread.", &self.reference.spreads)]
+        {
+            let mut found = self.world.internal_minor(prefix);
+            let mut expected = expected.clone();
+            found.retain(|_, minor| *minor != 0);
+            expected.retain(|_, minor| *minor != 0);
+            assert_eq!(found, expected, "seed {}: {prefix}", self.seed);
+        }
     }
 
     fn finish(&mut self) {

@@ -10,8 +10,8 @@ use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Outcome
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{
-    AccountCommand, AccountStatus, Alert, Instruction, InstructionKind, LedgerEntry, PaymentStatus, PaymentType,
-    PricedPayment, Remainder, ScoredPayment, Verdict,
+    AccountCommand, AccountStatus, Alert, Exchange, Instruction, InstructionKind, LedgerEntry, PaymentStatus,
+    PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
 };
 use tidemill_testkit::Driver;
 
@@ -65,6 +65,8 @@ pub(super) struct Pay {
     pub(super) lasts_micros: Option<i64>,
     pub(super) remainder: Remainder,
     pub(super) verdict: Verdict,
+    /// What an exchange was priced at.
+    pub(super) exchange: Option<Exchange>,
 }
 
 impl Pay {
@@ -81,6 +83,7 @@ impl Pay {
             lasts_micros: None,
             remainder: Remainder::Release,
             verdict: Verdict::Accept,
+            exchange: None,
         }
     }
 }
@@ -99,6 +102,8 @@ pub(super) struct World {
     /// Instructions that nobody has read, per partition.
     pub(super) under_way: Vec<VecDeque<Instruction>>,
     pub(super) entries: BTreeMap<String, Vec<LedgerEntry>>,
+    /// Balances as a reader of the entries adds them up, on both accounts of each.
+    pub(super) rebuilt_minor: BTreeMap<String, i128>,
     pub(super) statuses: Vec<PaymentStatus>,
     pub(super) account_statuses: Vec<AccountStatus>,
     pub(super) alerts: Vec<Alert>,
@@ -122,6 +127,7 @@ impl World {
             tasks: (0..tasks).map(|number| task(number, settings)).collect(),
             under_way: (0..tasks).map(|_| VecDeque::new()).collect(),
             entries: BTreeMap::new(),
+            rebuilt_minor: BTreeMap::new(),
             statuses: Vec::new(),
             account_statuses: Vec::new(),
             alerts: Vec::new(),
@@ -164,11 +170,12 @@ impl World {
             reference: pay.reference.clone(),
             expires_at: pay.lasts_micros.map(|micros| EventTime(created_at.0 + micros)),
             remainder: pay.remainder,
+            quote: pay.exchange.as_ref().map(|exchange| exchange.quote.clone()),
             ..crate::fixture::payment_body()
         };
         payment.body_hash = body_hash(&payment);
         let fee_schedule = if pay.fee_minor > 0 { "standard@1".to_owned() } else { String::new() };
-        PricedPayment { payment, fee_minor: pay.fee_minor, fee_schedule }
+        PricedPayment { payment, fee_minor: pay.fee_minor, fee_schedule, exchange: pay.exchange.clone().map(Box::new) }
     }
 
     /// A request with an id of its own.
@@ -245,6 +252,15 @@ impl World {
     }
 
     fn take_entry(&mut self, entry: &LedgerEntry) {
+        if entry.amount_minor != 0 {
+            let amount_minor = i128::from(entry.amount_minor);
+            *self.rebuilt_minor.entry(entry.account_id.clone()).or_default() += amount_minor;
+            *self.rebuilt_minor.entry(entry.contra_account_id.clone()).or_default() -= amount_minor;
+        }
+        // A position is the contra account of other lines, too, which are not its entries.
+        if entry.account_id.starts_with("fx_position.") {
+            return;
+        }
         let entries = self.entries.entry(entry.account_id.clone()).or_default();
         let last = entries.last().map(|last| (last.seq, last.balance_after_minor, last.pending_after_minor));
         let (seq, balance, pending) = last.unwrap_or_default();

@@ -217,7 +217,7 @@ fn lines(oracle: &Oracle, evidence: &Evidence, answers: &[Answers]) -> Vec<Lines
             EntryKind::Credit => (&mut of_payment.credits, issued.credit, amount),
             EntryKind::Return => (&mut of_payment.returns, payer, amount),
             // The run makes none, so one of these is somebody's mistake.
-            EntryKind::Hold | EntryKind::Release => {
+            EntryKind::Hold | EntryKind::Release | EntryKind::Exchange | EntryKind::Spread => {
                 of_payment.wrong += 1;
                 continue;
             }
