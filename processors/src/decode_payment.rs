@@ -106,6 +106,11 @@ impl Fields for Draft {
             "remainder" => ("remainder", Slot::Text(&mut request.remainder)),
             "reason" => ("reason", Slot::Text(&mut request.reason)),
             "quote" => ("quote", Slot::Text(&mut request.quote)),
+            "card" => ("card", Slot::Text(&mut request.card)),
+            "execute_at" => ("execute_at", Slot::Text(&mut request.execute_at)),
+            "retry_until" => ("retry_until", Slot::Text(&mut request.retry_until)),
+            "debits" => ("debits", Slot::Texts(&mut request.debits)),
+            "credits" => ("credits", Slot::Texts(&mut request.credits)),
             _ => return None,
         })
     }

@@ -158,7 +158,7 @@ fn is_allowed(text: &str, rule: Rule) -> bool {
 fn is_internal_account(account: &str) -> bool {
     let mut parts = account.split('.');
     let (name, partition, currency, rest) = (parts.next(), parts.next(), parts.next(), parts.next());
-    matches!(name, Some("in_transit" | "fees" | "suspense" | "fx_position" | "fx_spread"))
+    matches!(name, Some("in_transit" | "fees" | "suspense" | "fx_position" | "fx_spread" | "clearing"))
         && partition.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
         && currency.is_some_and(|part| part.len() == 3)
         && rest.is_none()

@@ -3,6 +3,8 @@
 //! Whether they differ is the body hash's to say. The field is found by two bytes of each, kept beside the hash: with
 //! one chance in 65,536 a changed field is missed, and then the answer names none.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tidemill_core::Reject;
 use tidemill_core::reject::BUG;
@@ -11,7 +13,7 @@ use tidemill_schemas::{PaymentBody, Remainder};
 use crate::post_ledger::codes::IDEMPOTENCY_CONFLICT;
 
 /// Every field that is not part of the identity, in the order in which a difference is looked for.
-pub(crate) const BODY_FIELDS: [&str; 15] = [
+pub(crate) const BODY_FIELDS: [&str; 20] = [
     "type",
     "credit_account",
     "amount",
@@ -27,6 +29,11 @@ pub(crate) const BODY_FIELDS: [&str; 15] = [
     "remainder",
     "reason",
     "quote",
+    "card",
+    "execute_at",
+    "retry_until",
+    "debits",
+    "credits",
 ];
 
 /// What is remembered of a body.
@@ -34,15 +41,12 @@ pub(crate) const BODY_FIELDS: [&str; 15] = [
 pub struct Fingerprint {
     body_hash: [u8; 16],
     /// Two bytes for each of [`BODY_FIELDS`].
-    fields: [u8; 2 * BODY_FIELDS.len()],
+    fields: [[u8; 2]; BODY_FIELDS.len()],
 }
 
 impl Fingerprint {
     pub(crate) fn of(payment: &PaymentBody) -> Result<Self, Reject> {
-        let mut fields = [0; 2 * BODY_FIELDS.len()];
-        for (slot, hash) in fields.chunks_exact_mut(2).zip(field_hashes(payment)) {
-            slot.copy_from_slice(&hash.to_be_bytes());
-        }
+        let fields = field_hashes(payment).map(u16::to_be_bytes);
         Ok(Self { body_hash: hash_bytes(&payment.body_hash)?, fields })
     }
 
@@ -52,7 +56,7 @@ impl Fingerprint {
 
     /// The conflict of a body with the one that was remembered.
     pub(crate) fn conflict(&self, other: &Self) -> Reject {
-        conflict(first_difference(&BODY_FIELDS, &self.fields, &other.fields))
+        conflict(first_difference(&BODY_FIELDS, self.fields.as_flattened(), other.fields.as_flattened()))
     }
 }
 
@@ -84,6 +88,13 @@ fn field_hashes(payment: &PaymentBody) -> [u16; BODY_FIELDS.len()] {
     }
     let text = |text: &str| FieldHash::new().text(text).finish();
     let optional = |text: Option<&String>| text.map_or(0, |text| FieldHash::new().text(text).finish());
+    let legs = |legs: &BTreeMap<String, i64>| {
+        let mut hash = FieldHash::new();
+        for (account, minor) in legs {
+            hash.text(account).bytes(&minor.to_be_bytes());
+        }
+        hash.finish()
+    };
     let number = |number: i64| FieldHash::new().bytes(&number.to_be_bytes()).finish();
     [
         payment.payment_type as u16,
@@ -101,6 +112,11 @@ fn field_hashes(payment: &PaymentBody) -> [u16; BODY_FIELDS.len()] {
         u16::from(payment.remainder == Remainder::Keep),
         optional(payment.reason.as_ref()),
         optional(payment.quote.as_ref()),
+        optional(payment.card.as_ref()),
+        payment.execute_at.map_or(0, |at| number(at.micros())),
+        payment.retry_until.map_or(0, |at| number(at.micros())),
+        legs(&payment.debits),
+        legs(&payment.credits),
     ]
 }
 
@@ -145,8 +161,6 @@ fn hash_bytes(hash: &str) -> Result<[u8; 16], Reject> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use tidemill_core::EventTime;
     use tidemill_schemas::{Merchant, PaymentType};
 
@@ -168,7 +182,7 @@ mod tests {
             payment.body_hash = "11".repeat(16);
             payment
         };
-        let cases: [(&str, Change); 17] = [
+        let cases: [(&str, Change); 22] = [
             ("/type", |payment| payment.payment_type = PaymentType::Refund),
             ("/credit_account", |payment| payment.credit_account = "acc-3".to_owned()),
             ("/amount", |payment| payment.amount_minor += 1),
@@ -187,6 +201,11 @@ mod tests {
             ("/remainder", |payment| payment.remainder = Remainder::Keep),
             ("/reason", |payment| payment.reason = text("late")),
             ("/quote", |payment| payment.quote = text("q-1")),
+            ("/card", |payment| payment.card = text("card-1")),
+            ("/execute_at", |payment| payment.execute_at = Some(EventTime::EARLIEST)),
+            ("/retry_until", |payment| payment.retry_until = Some(EventTime::EARLIEST)),
+            ("/debits", |payment| payment.debits = BTreeMap::from([("acc-3".to_owned(), 1)])),
+            ("/credits", |payment| payment.credits = BTreeMap::from([("acc-3".to_owned(), 1)])),
             ("/amount", |payment| {
                 payment.amount_minor += 1;
                 payment.reason = text("late");

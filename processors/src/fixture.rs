@@ -28,6 +28,11 @@ pub(crate) fn payment_body() -> PaymentBody {
         remainder: Remainder::Release,
         reason: None,
         quote: None,
+        card: None,
+        execute_at: None,
+        retry_until: None,
+        debits: Default::default(),
+        credits: Default::default(),
     }
 }
 

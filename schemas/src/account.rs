@@ -56,6 +56,7 @@ pub enum AccountKind {
     Expense,
     FxPosition,
     FxSpread,
+    Clearing,
 }
 
 impl AccountKind {

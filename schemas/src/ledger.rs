@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, topic_event};
+use crate::dates::Date;
 use crate::exchange::Exchange;
 use crate::payment_type::{PaymentType, as_text};
 
@@ -64,6 +65,12 @@ pub struct LedgerEntry {
     /// Id of the quote, on every line of an exchange.
     #[serde(default)]
     pub quote: Option<String>,
+    /// The business day whose books it is in; absent where no calendar is asked.
+    #[serde(default)]
+    pub booking_date: Option<Date>,
+    /// From which day on it bears interest.
+    #[serde(default)]
+    pub value_date: Option<Date>,
 }
 
 /// `ledger.balances.v1`, keyed by account, compacted: the balance after the transaction that wrote it.
@@ -103,6 +110,15 @@ pub enum InstructionKind {
     Return,
     /// No money: how much of it is held for the payee, `amount_minor` in all.
     Announce,
+    /// No money: asks a further payer of a journal for `amount_minor`.
+    Collect,
+    /// What a further payer gives for a journal, on its way to the account that leads it; nothing, with a reason, where
+    /// it gives nothing.
+    Collected,
+    /// What was collected for a journal that failed, on its way back.
+    Uncollect,
+    /// No money: the time of a payment that waited has come.
+    Execute,
 }
 
 /// `ledger.instructions.v1`, keyed by the account to be credited.
@@ -133,6 +149,10 @@ pub struct Instruction {
     /// a reversal what is given back.
     #[serde(default)]
     pub exchange: Option<Box<Exchange>>,
+    #[serde(default)]
+    pub booking_date: Option<Date>,
+    #[serde(default)]
+    pub value_date: Option<Date>,
 }
 
 topic_event! {

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod alert;
 pub mod codec;
+pub mod dates;
 pub mod decision;
 pub mod exchange;
 pub mod fraud;
@@ -20,6 +21,7 @@ mod writer_schema;
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
 pub use alert::Alert;
 pub use codec::CODECS;
+pub use dates::{Date, PostingDates};
 pub use decision::{Decision, RuleHit, Verdict};
 pub use exchange::{Exchange, FxQuote};
 pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, Rule};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, memory_event, topic_event};
+use crate::dates::PostingDates;
 use crate::decision::Decision;
 use crate::exchange::Exchange;
 use crate::payment_type::{PaymentType, as_text};
@@ -57,6 +58,19 @@ pub struct PaymentRequest {
     /// On an exchange: the quote by which it is made.
     #[serde(deserialize_with = "text_or_null")]
     pub quote: Option<String>,
+    /// The card that is used.
+    #[serde(deserialize_with = "text_or_null")]
+    pub card: Option<String>,
+    /// When it is to be carried out, RFC 3339; at once when absent.
+    #[serde(deserialize_with = "text_or_null")]
+    pub execute_at: Option<String>,
+    /// Until when it is tried again for lack of funds, RFC 3339; never when absent.
+    #[serde(deserialize_with = "text_or_null")]
+    pub retry_until: Option<String>,
+    /// On a journal: what further accounts pay, by account, decimal text.
+    pub debits: BTreeMap<String, String>,
+    /// On a journal: what each account is paid.
+    pub credits: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +118,21 @@ pub struct PaymentBody {
     /// Of an exchange: the quote by which it is made.
     #[serde(default)]
     pub quote: Option<String>,
+    /// The card that is used.
+    #[serde(default)]
+    pub card: Option<String>,
+    /// When it is to be carried out; at once when absent.
+    #[serde(default)]
+    pub execute_at: Option<EventTime>,
+    /// Until when it is tried again for lack of funds.
+    #[serde(default)]
+    pub retry_until: Option<EventTime>,
+    /// Of a journal: what accounts other than the debit account pay, in minor units.
+    #[serde(default)]
+    pub debits: BTreeMap<String, i64>,
+    /// Of a journal: what each account is paid, in minor units. The first of them is also its `credit_account`.
+    #[serde(default)]
+    pub credits: BTreeMap<String, i64>,
 }
 
 /// What a capture does with the part of the hold that it does not take.
@@ -233,8 +262,8 @@ pub struct ScoredPayment {
     pub decision: Option<Decision>,
 }
 
-/// In memory only, between `charge_fee` and `post_ledger`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// In memory only, between `charge_fee` and `post_ledger`; a payment that waits is kept like this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PricedPayment {
     pub payment: PaymentBody,
     pub fee_minor: i64,
@@ -242,6 +271,8 @@ pub struct PricedPayment {
     pub fee_schedule: String,
     /// What an exchange buys.
     pub exchange: Option<Box<Exchange>>,
+    /// Absent where no calendar is asked.
+    pub dates: Option<PostingDates>,
 }
 
 topic_event! {

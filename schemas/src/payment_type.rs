@@ -33,10 +33,14 @@ pub enum PaymentType {
     ChargebackReversal,
     /// Sells one currency and buys another, by a quote.
     FxExchange,
+    /// From several accounts to several, all of it or nothing of it.
+    Journal,
+    /// Calls off a payment that waits for its time.
+    Cancel,
 }
 
 impl PaymentType {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Transfer,
         Self::Deposit,
         Self::Withdrawal,
@@ -50,6 +54,8 @@ impl PaymentType {
         Self::Chargeback,
         Self::ChargebackReversal,
         Self::FxExchange,
+        Self::Journal,
+        Self::Cancel,
     ];
 
     /// As senders write it.
@@ -68,6 +74,8 @@ impl PaymentType {
             Self::Chargeback => "chargeback",
             Self::ChargebackReversal => "chargeback_reversal",
             Self::FxExchange => "fx_exchange",
+            Self::Journal => "journal",
+            Self::Cancel => "cancel",
         }
     }
 
@@ -78,7 +86,8 @@ impl PaymentType {
     /// Whether a payer asks for money with it. Only that is counted in profiles and scored: what follows from an
     /// earlier payment was judged with it, and is not the payer's to decide.
     pub fn is_screened(self) -> bool {
-        matches!(self, Self::Transfer | Self::Withdrawal | Self::Authorise | Self::Increment | Self::FxExchange)
+        let asks = matches!(self, Self::Transfer | Self::Withdrawal | Self::Authorise | Self::Increment);
+        asks || matches!(self, Self::FxExchange | Self::Journal)
     }
 
     /// Whether it costs a fee: what takes money from a payer for good. The price of an exchange is the spread of its quote.
@@ -94,7 +103,13 @@ impl PaymentType {
     /// Whether it moves money from one account to another, by which it can be given back later. An exchange can only be
     /// undone whole: a part of it would have to be rounded once more.
     pub fn can_be_given_back(self) -> bool {
-        matches!(self, Self::Transfer | Self::Deposit | Self::Withdrawal | Self::Capture | Self::ForcePost)
+        let is_plain = matches!(self, Self::Transfer | Self::Deposit | Self::Withdrawal);
+        is_plain || matches!(self, Self::Capture | Self::ForcePost | Self::Journal)
+    }
+
+    /// Whether it can be asked for ahead of its time.
+    pub fn can_be_scheduled(self) -> bool {
+        matches!(self, Self::Transfer | Self::Deposit | Self::Withdrawal)
     }
 }
 

@@ -20,6 +20,8 @@ pub enum StatusCode {
     RCVD,
     /// What was pending has ended, and no money has moved.
     CANC,
+    /// Posted in part: money of one leg has come back.
+    PART,
 }
 
 /// Which of a payment's status records this is.

@@ -139,6 +139,8 @@ fn ledger_entry(account: &str, offset: u64) -> LedgerEntry {
         hold_minor: -5,
         pending_after_minor: signed(offset),
         quote: None,
+        booking_date: None,
+        value_date: None,
     }
 }
 

@@ -29,6 +29,8 @@ pub const VALIDATION_CODES: &[&str] = &[
     "field_missing",
     "field_not_applicable",
     "field_too_long",
+    "legs_too_many",
+    "legs_unbalanced",
     "remainder_unknown",
     "time_malformed",
     "time_out_of_range",
@@ -42,9 +44,7 @@ pub(crate) fn of(status: &PaymentStatus) -> Option<i64> {
     }
     match (status.phase, status.status) {
         (StatusPhase::Repeat, _) => None,
-        (StatusPhase::Update, _) | (_, StatusCode::ACSC | StatusCode::PDNG | StatusCode::RCVD | StatusCode::CANC) => {
-            Some(2)
-        }
         (StatusPhase::Outcome, StatusCode::RJCT) => Some(i64::from(!VALIDATION_CODES.contains(&status.code.as_str()))),
+        (StatusPhase::Update | StatusPhase::Outcome, _) => Some(2),
     }
 }

@@ -71,6 +71,7 @@ fn status_word(status: StatusCode) -> &'static str {
         StatusCode::PDNG => "PDNG",
         StatusCode::RCVD => "RCVD",
         StatusCode::CANC => "CANC",
+        StatusCode::PART => "PART",
     }
 }
 
@@ -124,6 +125,7 @@ pub(super) fn account_balance<'a>(origin: Origin<'a>, balance: &'a AccountBalanc
         AccountKind::Expense => "expense",
         AccountKind::FxPosition => "fx_position",
         AccountKind::FxSpread => "fx_spread",
+        AccountKind::Clearing => "clearing",
     };
     vec![
         (&balance.account_id).into(),

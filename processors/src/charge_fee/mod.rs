@@ -95,7 +95,13 @@ impl Processor for ChargeFee {
         let scored = event.downcast::<ScoredPayment>().map_err(|event| Reject::unexpected(&event))?;
         if !scored.payment.payment_type.is_priced() {
             let (payment, fee_schedule) = (scored.payment, String::new());
-            return Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor: 0, fee_schedule, exchange: None })));
+            return Ok(Flow::Continue(Box::new(PricedPayment {
+                payment,
+                fee_minor: 0,
+                fee_schedule,
+                exchange: None,
+                dates: None,
+            })));
         }
         let Some(table) = context.references.table::<FeeTable>(FEE_SCHEDULES) else {
             return Err(Reject::new(&BUG).because("the reference table fee_schedules was not built"));
@@ -109,6 +115,6 @@ impl Processor for ChargeFee {
         };
         let fee_schedule = schedule.label.clone();
         let payment = scored.payment;
-        Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor, fee_schedule, exchange: None })))
+        Ok(Flow::Continue(Box::new(PricedPayment { payment, fee_minor, fee_schedule, exchange: None, dates: None })))
     }
 }

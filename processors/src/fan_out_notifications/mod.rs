@@ -6,7 +6,7 @@
 //!   The digest is the first 12 hexadecimal digits of SHA-256 over the payment's identity: ids are unique per debit
 //!   account only, and an account number does not belong in a message id.
 //! - Category: a posted payment is `payment_posted`, a rejected one `payment_rejected`, one that came back after its
-//!   outcome `payment_returned`. Repeats, pending payments, payments that are not the payer's own (deposits, refunds, chargebacks and
+//!   outcome `payment_returned`. What had to wait is posted or rejected by its update. Repeats, pending payments, payments that are not the payer's own (deposits, refunds, chargebacks and
 //!   the like), payments without a customer, and categories that the settings leave out give nothing.
 //! - Preferences: those in force at the event time of the status, from the reference table `customer_preferences`; the
 //!   defaults of the settings where the customer has none. A customer without channels gets nothing. A category that
@@ -36,7 +36,7 @@ use tidemill_core::{
     Settings,
 };
 use tidemill_schemas::payment::identity;
-use tidemill_schemas::{CustomerPreferences, Notification, PaymentStatus, StatusCode, StatusPhase};
+use tidemill_schemas::{CustomerPreferences, Notification, PaymentStatus, PaymentType, StatusCode, StatusPhase};
 
 use self::preferences::{Preferences, check_words};
 use self::template::Template;
@@ -248,15 +248,20 @@ fn digest_of(status: &PaymentStatus) -> String {
 }
 
 fn category_of(status: &PaymentStatus) -> Option<&'static str> {
-    if !status.payment_type.unwrap_or_default().is_of_payer() {
+    // What had to wait is posted or rejected by an update. The end of a hold is none of the payer's news.
+    let payment_type = status.payment_type.unwrap_or_default();
+    if !payment_type.is_of_payer() {
         return None;
     }
+    let may_wait = payment_type.can_be_scheduled() || payment_type == PaymentType::Journal;
+    let is_return = status.reason.as_deref().is_some_and(|reason| reason.starts_with("returned: "));
     match (status.status, status.phase) {
         (StatusCode::ACSC, StatusPhase::Outcome) => Some(POSTED),
-        (StatusCode::RJCT, StatusPhase::Outcome) => Some(REJECTED),
-        (StatusCode::RJCT, StatusPhase::Update) => Some(RETURNED),
+        (StatusCode::ACSC, StatusPhase::Update) if may_wait => Some(POSTED),
+        (StatusCode::RJCT, StatusPhase::Update) if is_return || !may_wait => Some(RETURNED),
+        (StatusCode::RJCT, StatusPhase::Outcome | StatusPhase::Update) => Some(REJECTED),
         (StatusCode::ACSC | StatusCode::RJCT, StatusPhase::Repeat)
         | (StatusCode::ACSC, StatusPhase::Update)
-        | (StatusCode::PDNG | StatusCode::RCVD | StatusCode::CANC, _) => None,
+        | (StatusCode::PDNG | StatusCode::RCVD | StatusCode::CANC | StatusCode::PART, _) => None,
     }
 }

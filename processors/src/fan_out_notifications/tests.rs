@@ -65,16 +65,19 @@ fn sent(driver: &mut Driver, status: PaymentStatus) -> String {
 #[test]
 fn the_status_gives_the_category() {
     let table = "
-        status | phase   | customer | sent
-        ACSC   | outcome | cust-1   | posted/email requested
-        RJCT   | outcome | cust-1   | rejected/email requested
-        RJCT   | update  | cust-1   | returned/email requested
-        RJCT   | repeat  | cust-1   |
-        RCVD   | repeat  | cust-1   |
-        PDNG   | outcome | cust-1   |
-        CANC   | update  | cust-1   |
-        ACSC   | outcome |          |
-        ACSC   | outcome | -        |
+        status | phase   | customer | reason                | sent
+        ACSC   | outcome | cust-1   | -                     | posted/email requested
+        RJCT   | outcome | cust-1   | -                     | rejected/email requested
+        RJCT   | update  | cust-1   | returned: any_code    | returned/email requested
+        # It has waited for its time.
+        RJCT   | update  | cust-1   | too little            | rejected/email requested
+        ACSC   | update  | cust-1   | executed              | posted/email requested
+        RJCT   | repeat  | cust-1   | -                     |
+        RCVD   | repeat  | cust-1   | -                     |
+        PDNG   | outcome | cust-1   | -                     |
+        CANC   | update  | cust-1   | -                     |
+        ACSC   | outcome |          | -                     |
+        ACSC   | outcome | -        | -                     |
     ";
     for row in rows(table) {
         let mut status = status();
@@ -90,6 +93,7 @@ fn the_status_gives_the_category() {
             "update" => StatusPhase::Update,
             _ => StatusPhase::Repeat,
         };
+        status.reason = (row["reason"] != "-").then(|| row["reason"].to_owned());
         status.customer = (row["customer"] != "-").then(|| row["customer"].to_owned());
         assert_eq!(sent(&mut Driver::new(&[(&SPEC, EXAMPLE)]), status), row["sent"], "{row:?}");
     }
@@ -103,7 +107,7 @@ fn only_the_payers_own_payments_are_told() {
         let is_told = !sent(&mut Driver::new(&[(&SPEC, EXAMPLE)]), status).is_empty();
         let is_given_back = payment_type.name().contains("chargeback")
             || [PaymentType::Refund, PaymentType::Reverse].contains(&payment_type);
-        let is_other = [PaymentType::Deposit, PaymentType::Void].contains(&payment_type);
+        let is_other = [PaymentType::Deposit, PaymentType::Void, PaymentType::Cancel].contains(&payment_type);
         assert_eq!(is_told, !is_given_back && !is_other, "{payment_type:?}");
     }
 }

@@ -29,6 +29,8 @@ pub struct Account {
     pub holds_opened: u64,
     /// When the first of the open holds ends; [`NO_EXPIRY`] without any.
     pub next_expiry_at: EventTime,
+    /// How many payments wait for their time.
+    pub waiting: u32,
     pub opened_at: EventTime,
     /// The account's clock: the greatest time of the records that have changed it.
     pub last_event_time: EventTime,
@@ -73,6 +75,7 @@ impl Account {
             open_holds: 0,
             holds_opened: 0,
             next_expiry_at: NO_EXPIRY,
+            waiting: 0,
             opened_at: at,
             last_event_time: at,
             customer: None,
@@ -130,10 +133,13 @@ pub(super) enum Internal {
     FxPosition,
     /// What the house has earned by exchanges.
     FxSpread,
+    /// What was given for journals that are still collecting.
+    Clearing,
 }
 
 impl Internal {
-    const ALL: [Self; 5] = [Self::InTransit, Self::Fees, Self::Suspense, Self::FxPosition, Self::FxSpread];
+    const ALL: [Self; 6] =
+        [Self::InTransit, Self::Fees, Self::Suspense, Self::FxPosition, Self::FxSpread, Self::Clearing];
 
     fn prefix(self) -> &'static str {
         match self {
@@ -142,6 +148,7 @@ impl Internal {
             Self::Suspense => "suspense",
             Self::FxPosition => "fx_position",
             Self::FxSpread => "fx_spread",
+            Self::Clearing => "clearing",
         }
     }
 
@@ -152,6 +159,7 @@ impl Internal {
             Self::Suspense => AccountKind::Suspense,
             Self::FxPosition => AccountKind::FxPosition,
             Self::FxSpread => AccountKind::FxSpread,
+            Self::Clearing => AccountKind::Clearing,
         }
     }
 

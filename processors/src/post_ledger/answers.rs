@@ -112,7 +112,10 @@ pub(super) fn answer_repeat(
     context: &mut Context<'_>,
 ) -> Result<(), StateError> {
     let reason = match &first.aftermath {
-        Aftermath::None => None,
+        Aftermath::None | Aftermath::Waiting => None,
+        Aftermath::Executed => Some("executed".to_owned()),
+        Aftermath::Refused(code) => Some(format!("refused: {code}")),
+        Aftermath::Cancelled => Some("cancelled".to_owned()),
         Aftermath::Returned(code) => Some(format!("returned: {code}")),
         Aftermath::InSuspense(code) => Some(format!("in suspense: {code}")),
         Aftermath::Reversed(payment_id) => Some(format!("reversed: {payment_id}")),

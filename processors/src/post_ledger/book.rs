@@ -1,7 +1,7 @@
 //! The accounts one record touches: lines are posted here and written all together, or not at all.
 
 use tidemill_core::{Context, EventTime, Meta, Reject, State, StateError};
-use tidemill_schemas::{EntryKind, LedgerEntry, PaymentBody, PaymentType};
+use tidemill_schemas::{EntryKind, LedgerEntry, PaymentBody, PaymentType, PostingDates};
 
 use super::accounts::{ACCOUNTS, Account, CurrencyCode, Internal};
 use super::codes::LEDGER_UNBALANCED;
@@ -18,6 +18,7 @@ pub(super) struct Voucher<'a> {
     /// What the fee was priced by; only its entries say so.
     pub(super) fee_schedule: Option<&'a str>,
     pub(super) event_time: EventTime,
+    pub(super) dates: Option<PostingDates>,
 }
 
 impl<'a> Voucher<'a> {
@@ -31,6 +32,7 @@ impl<'a> Voucher<'a> {
             currency: &payment.currency,
             fee_schedule: None,
             event_time: payment.created_at,
+            dates: None,
         }
     }
 }
@@ -180,6 +182,8 @@ impl<'a> Book<'a> {
             hold_minor: i64::try_from(hold_minor).map_err(|_| Overflow)?,
             pending_after_minor: account.pending_minor,
             quote: self.quote.clone(),
+            booking_date: self.voucher.dates.map(|dates| dates.booking_date),
+            value_date: self.voucher.dates.map(|dates| dates.value_date),
         });
         Ok(())
     }
@@ -237,6 +241,7 @@ mod tests {
             currency: "EUR",
             fee_schedule: None,
             event_time,
+            dates: None,
         };
         let mut book = Book::new(voucher);
         let open = || Account::open(AccountKind::Customer, CurrencyCode::new("EUR"), 0, event_time);

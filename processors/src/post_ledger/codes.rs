@@ -21,6 +21,8 @@ pub(super) const CODES: &[CodeSpec] = &[
     ALREADY_CAPTURED,
     ALREADY_VOIDED,
     ALREADY_REVERSED,
+    ALREADY_EXECUTED,
+    ALREADY_CANCELLED,
     HOLD_EXPIRED,
     DEBIT_ACCOUNT_CLOSED,
     CREDIT_ACCOUNT_CLOSED,
@@ -77,6 +79,8 @@ codes_in_order! {
         AlreadyCaptured => ALREADY_CAPTURED,
         AlreadyVoided => ALREADY_VOIDED,
         AlreadyReversed => ALREADY_REVERSED,
+        AlreadyExecuted => ALREADY_EXECUTED,
+        AlreadyCancelled => ALREADY_CANCELLED,
         HoldExpired => HOLD_EXPIRED,
         DebitAccountClosed => DEBIT_ACCOUNT_CLOSED,
         CreditAccountClosed => CREDIT_ACCOUNT_CLOSED,
@@ -109,7 +113,8 @@ impl PaymentCode {
 
     fn answers(self, payment_type: PaymentType) -> bool {
         use PaymentType as Type;
-        let takes_money = !matches!(payment_type, Type::Void);
+        let takes_money = !matches!(payment_type, Type::Void | Type::Cancel);
+        let is_cancel = payment_type == Type::Cancel;
         let is_of_hold = matches!(payment_type, Type::Increment | Type::Capture | Type::Void | Type::ForcePost);
         let gives_back =
             matches!(payment_type, Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal);
@@ -117,15 +122,16 @@ impl PaymentCode {
             Self::IdempotencyConflict | Self::DebitAccountNotFound | Self::CurrencyMismatch => true,
             Self::DebitAccountClosed | Self::DebitAccountFrozen | Self::AmountOverflow => takes_money,
             Self::SettlementAccountRequired => payment_type == Type::Deposit,
-            Self::ReferenceNotFound | Self::ReferenceNotOpen => is_of_hold || gives_back,
-            Self::ReferenceMismatch => is_of_hold || payment_type == Type::Reverse,
+            Self::ReferenceNotFound | Self::ReferenceNotOpen => is_of_hold || gives_back || is_cancel,
+            Self::ReferenceMismatch => is_of_hold || is_cancel || payment_type == Type::Reverse,
+            Self::AlreadyExecuted | Self::AlreadyCancelled => is_cancel,
             Self::IncrementNotHigher => payment_type == Type::Increment,
             Self::CaptureExceedsHold => payment_type == Type::Capture,
             Self::RefundExceedsCaptured | Self::AlreadyReversed => gives_back,
             Self::AlreadyCaptured => is_of_hold,
             Self::AlreadyVoided => is_of_hold && payment_type != Type::ForcePost,
             Self::HoldExpired => payment_type == Type::Authorise || (is_of_hold && payment_type != Type::ForcePost),
-            Self::LimitExceeded => payment_type == Type::Authorise,
+            Self::LimitExceeded => payment_type == Type::Authorise || payment_type.can_be_scheduled(),
             Self::InsufficientFunds => takes_money && !matches!(payment_type, Type::ForcePost | Type::Chargeback),
             // Only the credit account's owner knows; the money comes back with these as its reason.
             Self::CreditAccountNotFound | Self::CreditAccountClosed | Self::CreditAccountFrozen => false,
@@ -216,6 +222,15 @@ pub const ALREADY_VOIDED: CodeSpec =
 pub const ALREADY_REVERSED: CodeSpec =
     business("already_reversed", "The payment has been reversed.", "Nothing is left to be done.");
 
+pub const ALREADY_EXECUTED: CodeSpec = business(
+    "already_executed",
+    "The payment no longer waits: its time has come and it was carried out.",
+    "Ask for the money back by a refund, or undo the payment by a reversal.",
+);
+
+pub const ALREADY_CANCELLED: CodeSpec =
+    business("already_cancelled", "The payment has been called off.", "Nothing is left to be done.");
+
 pub const HOLD_EXPIRED: CodeSpec = business(
     "hold_expired",
     "The hold has expired by the time of the account.",
@@ -248,8 +263,8 @@ pub const CREDIT_ACCOUNT_FROZEN: CodeSpec = business(
 
 pub const LIMIT_EXCEEDED: CodeSpec = business(
     "limit_exceeded",
-    "The account has as many open holds as the settings allow.",
-    "Capture or void holds that are no longer needed, then authorise under a new id.",
+    "The account has as many open holds, or payments that wait, as the settings allow.",
+    "Capture or void holds or cancel payments that are no longer needed, then send the payment under a new id.",
 );
 
 pub const AMOUNT_OVERFLOW: CodeSpec = business(
@@ -273,8 +288,8 @@ pub const IN_SUSPENSE: CodeSpec = business(
 pub const ACCOUNT_RESERVED: CodeSpec = business(
     "account_reserved",
     "The name or kind is reserved for the ledger's internal accounts.",
-    "Choose a name that starts with none of `in_transit.`, `fees.`, `suspense.`, `fx_position.`, `fx_spread.`, and a \
-     kind for customers.",
+    "Choose a name that starts with none of `in_transit.`, `fees.`, `suspense.`, `fx_position.`, `fx_spread.`, `clearing.`, \
+     and a kind for customers.",
 );
 
 pub const ACCOUNT_ALREADY_OPEN: CodeSpec = business(

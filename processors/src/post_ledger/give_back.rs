@@ -41,7 +41,9 @@ pub(super) fn give_back<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
 fn check(receipt: &Receipt, payment_type: PaymentType, amount_minor: i64) -> Result<(), PaymentCode> {
     let is_open = match payment_type {
         PaymentType::ChargebackReversal => receipt.payment_type == PaymentType::Chargeback,
+        // An exchange is only undone whole, and one leg of a journal is not the whole of it.
         PaymentType::Reverse if receipt.payment_type == PaymentType::FxExchange => true,
+        PaymentType::Reverse if receipt.payment_type == PaymentType::Journal => false,
         _ => receipt.payment_type.can_be_given_back(),
     };
     if !is_open {

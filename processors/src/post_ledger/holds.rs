@@ -150,6 +150,7 @@ fn give_free(
         currency: currency.as_str(),
         fee_schedule: None,
         event_time: if how == HoldState::Expired { hold.expires_at } else { account.last_event_time },
+        dates: None,
     };
     let mut book = Book::new(voucher);
     let slot = book.add(account_id.to_owned(), account.clone());
@@ -191,6 +192,8 @@ pub(super) fn announce(identity: &[u8], outcome: &PaymentOutcome, at: EventTime,
         payment_type: PaymentType::Authorise,
         reference: None,
         exchange: None,
+        booking_date: None,
+        value_date: None,
     });
     context.effects.emit("instructions", announcement);
 }

@@ -6,7 +6,7 @@
 use tidemill_core::{AnyEvent, Context, Flow, Meta, Outcome, Reject};
 use tidemill_schemas::payment::identity;
 use tidemill_schemas::{
-    Alert, EntryKind, Instruction, InstructionKind, PaymentStatus, PaymentType, StatusCode, StatusPhase,
+    Alert, EntryKind, Instruction, InstructionKind, PaymentStatus, PaymentType, PostingDates, StatusCode, StatusPhase,
 };
 
 use super::accounts::{ACCOUNTS, Account, CurrencyCode, Internal};
@@ -15,13 +15,15 @@ use super::codes::{IN_SUSPENSE, LEDGER_UNBALANCED, PaymentCode};
 use super::exchanges::Swap;
 use super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
 use super::receipts::{self, INCOMING_HOLDS, IncomingHold};
-use super::{Config, links};
+use super::{Config, journals, links, scheduled};
 
 pub(super) fn process(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<Flow, Reject> {
     let (addressed_to, amount_minor_min) = match instruction.kind {
         InstructionKind::Credit => (&instruction.credit_account, 1),
         InstructionKind::Return => (&instruction.debit_account, 1),
         InstructionKind::Announce => (&instruction.credit_account, 0),
+        InstructionKind::Collect | InstructionKind::Uncollect => (&instruction.credit_account, 1),
+        InstructionKind::Collected | InstructionKind::Execute => (&instruction.debit_account, 0),
     };
     let is_sound = instruction.amount_minor >= amount_minor_min
         && instruction.fee_minor >= 0
@@ -33,6 +35,10 @@ pub(super) fn process(instruction: &Instruction, config: Config, context: &mut C
         InstructionKind::Credit => credit(instruction, config, context)?,
         InstructionKind::Return => take_back(instruction, config, context)?,
         InstructionKind::Announce => note_hold(instruction, context)?,
+        InstructionKind::Collect => journals::collect(instruction, context)?,
+        InstructionKind::Collected => journals::collected(instruction, context)?,
+        InstructionKind::Uncollect => uncollect(instruction, context)?,
+        InstructionKind::Execute => scheduled::execute(instruction, config, context)?,
     }
     Ok(Flow::Done(Outcome::Applied))
 }
@@ -178,6 +184,20 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
     Ok(())
 }
 
+/// What was given for a journal that failed comes back, or stands in suspense. Its sender has been told already.
+fn uncollect(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Reject> {
+    let voucher = voucher(instruction, context);
+    let payer = ACCOUNTS.get(context.state, instruction.account_id.as_bytes())?;
+    if let Ok(payer) = admit(payer, instruction) {
+        let mut book = Book::new(voucher);
+        let account = book.add(instruction.account_id.clone(), payer);
+        if post_return(&mut book, account, instruction, 0, context)? {
+            return book.write(context);
+        }
+    }
+    suspend(instruction, voucher, 0, context)
+}
+
 fn suspend(
     instruction: &Instruction,
     voucher: Voucher<'_>,
@@ -190,20 +210,21 @@ fn suspend(
         return Err(Reject::new(&LEDGER_UNBALANCED).because("an internal balance would leave 64 bits"));
     }
     book.write(context)?;
-    let alert: AnyEvent = Box::new(Alert {
+    context.effects.emit("alerts", in_suspense(instruction, context.task));
+    Ok(())
+}
+
+pub(super) fn in_suspense(instruction: &Instruction, task: u32) -> AnyEvent {
+    let suspense = Internal::Suspense.id(task, own_currency(instruction));
+    Box::new(Alert {
         meta: Meta::default(),
-        subject: instruction.debit_account.clone(),
+        subject: instruction.account_id.clone(),
         code: "money_in_suspense".to_owned(),
         severity: "critical".to_owned(),
-        message: format!(
-            "Returned money could not be given back to its payer; it stands in {}.",
-            Internal::Suspense.id(context.task, own_currency(instruction))
-        ),
+        message: format!("Returned money could not be given back to its payer; it stands in {suspense}."),
         payment_id: Some(instruction.payment_id.clone()),
         event_time: instruction.event_time,
-    });
-    context.effects.emit("alerts", alert);
-    Ok(())
+    })
 }
 
 /// Whether amount and fee fit; a book that says no must not be written.
@@ -226,7 +247,7 @@ fn post_return(
     Ok(posted.is_ok())
 }
 
-fn voucher<'a>(instruction: &'a Instruction, context: &Context<'_>) -> Voucher<'a> {
+pub(super) fn voucher<'a>(instruction: &'a Instruction, context: &Context<'_>) -> Voucher<'a> {
     Voucher {
         task: context.task,
         payment_type: instruction.payment_type,
@@ -236,6 +257,10 @@ fn voucher<'a>(instruction: &'a Instruction, context: &Context<'_>) -> Voucher<'
         currency: own_currency(instruction),
         fee_schedule: None,
         event_time: instruction.event_time,
+        dates: instruction
+            .booking_date
+            .zip(instruction.value_date)
+            .map(|(booking_date, value_date)| PostingDates { booking_date, value_date }),
     }
 }
 
@@ -250,7 +275,8 @@ fn status(instruction: &Instruction, code: String, reason: &str, fee_back_minor:
         amount_minor: swap.map_or(instruction.amount_minor, |swap| -swap.own_minor),
         currency: own_currency(instruction).to_owned(),
         fee_minor: instruction.fee_minor - fee_back_minor,
-        status: StatusCode::RJCT,
+        // The other legs of a journal have stayed where they went.
+        status: if instruction.payment_type == PaymentType::Journal { StatusCode::PART } else { StatusCode::RJCT },
         phase: StatusPhase::Update,
         code,
         reason: Some(format!("returned: {reason}")),

@@ -5,11 +5,12 @@
 //!   instruction to the credit account; a hold only sets money aside. Answered on `status`.
 //! - `instruction`, at the account to be credited: `credit` is the payee's side; where it cannot be applied, a
 //!   `return` goes back to the payer, and where that cannot be applied either, the money stands in suspense.
-//!   `announce` says how much is held for an account.
+//!   `announce` says how much is held for an account; `collect`, `collected` and `uncollect` are the legs of a journal with
+//!   several payers; `execute` says that the time of a payment has come.
 //! - `account_command`: open, freeze, thaw, change_limit, close; answered on `account_status`.
 //!
 //! Stores: `accounts`, `payment_outcomes`, `payment_outcomes_sweep`, `open_holds`, `receipts`, `incoming_holds`,
-//! `account_request_outcomes`.
+//! `open_journals`, `scheduled_payments`, `due_payments`, `account_request_outcomes`.
 //!
 //! Promises:
 //! - Changes of one record add up to zero per currency; see `Book::write`, which refuses to write anything else.
@@ -17,7 +18,8 @@
 //!   outcomes are kept; another body, `idempotency_conflict`. A refusal is as final as a success, whoever in the chain
 //!   refused. A resend that an earlier processor of the chain rejects still gets the first answer.
 //! - A resend changes nothing, in the stores of the whole chain, and counts as a duplicate.
-//! - A refusal changes no account. It writes its outcome, and the sweep's place with it.
+//! - A refusal changes no account. It writes its outcome, and with it the task's clock and what hangs on that: how far old
+//!   values are forgotten, and which payments are due.
 //! - Funds are judged on what earlier payments have left, also within one batch.
 //! - Order and time: an account's records in the order of its partition. Only the end of a hold depends on time: that of
 //!   its account, which is the greatest event time of the records that have changed it and never runs backwards.
@@ -37,10 +39,12 @@ mod exchanges;
 mod give_back;
 pub mod holds;
 mod instructions;
+pub mod journals;
 mod links;
 pub mod outcomes;
 mod payments;
 pub mod receipts;
+pub mod scheduled;
 #[cfg(test)]
 mod tests;
 mod transfers;
@@ -60,8 +64,10 @@ use tidemill_schemas::{
 use self::account_commands::ACCOUNT_REQUEST_OUTCOMES;
 use self::accounts::ACCOUNTS;
 use self::holds::OPEN_HOLDS;
+use self::journals::OPEN_JOURNALS;
 use self::outcomes::{PAYMENT_OUTCOMES, SWEEP};
 use self::receipts::{INCOMING_HOLDS, RECEIPTS};
+use self::scheduled::{DUE_PAYMENTS, SCHEDULED_PAYMENTS};
 
 pub static SPEC: ProcessorSpec = ProcessorSpec {
     name: "post_ledger",
@@ -78,6 +84,9 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         store(OPEN_HOLDS.name(), "The open holds of each account, by when they end."),
         store(RECEIPTS.name(), "What each account has received, and how much of it has been given back."),
         store(INCOMING_HOLDS.name(), "What is held for each account by the accounts of others."),
+        store(OPEN_JOURNALS.name(), "Journals of which not every payer has answered."),
+        store(SCHEDULED_PAYMENTS.name(), "Payments that wait for their time."),
+        store(DUE_PAYMENTS.name(), "When each payment that waits is due."),
         store(ACCOUNT_REQUEST_OUTCOMES.name(), "The first outcome of each account request."),
     ],
     ports: &[
@@ -108,6 +117,9 @@ hold_days = 7
 holds_per_account_max = 1_000
 over_capture_percent = 0
 reverse_when_spent = "refuse"
+scheduled_per_account_max = 1_000
+scheduled_grace_minutes = 15
+retry_minutes = 1_440
 "#;
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -127,6 +139,12 @@ struct Config {
     over_capture_percent: u32,
     /// What becomes of a reversal whose money has been spent.
     reverse_when_spent: WhenSpent,
+    /// How many payments of an account can wait for their time; 1 to 100,000.
+    scheduled_per_account_max: u32,
+    /// How long after the time of a payment that waits two payments must have been made, in minutes; 0 to 1,440.
+    scheduled_grace_minutes: u32,
+    /// After how long a payment that waited is tried again for lack of funds, in minutes; 1 to 44,640.
+    retry_minutes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -148,6 +166,9 @@ impl Default for Config {
             holds_per_account_max: 1_000,
             over_capture_percent: 0,
             reverse_when_spent: WhenSpent::Refuse,
+            scheduled_per_account_max: 1_000,
+            scheduled_grace_minutes: 15,
+            retry_minutes: 1_440,
         }
     }
 }
@@ -164,6 +185,9 @@ fn build(settings: &Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>> 
         ("hold_days", config.hold_days, 1..=400),
         ("holds_per_account_max", config.holds_per_account_max, 1..=100_000),
         ("over_capture_percent", config.over_capture_percent, 0..=100),
+        ("scheduled_per_account_max", config.scheduled_per_account_max, 1..=100_000),
+        ("scheduled_grace_minutes", config.scheduled_grace_minutes, 0..=1_440),
+        ("retry_minutes", config.retry_minutes, 1..=44_640),
     ];
     let outside = ranges.into_iter().filter(|(_, value, range)| !range.contains(value));
     let errors: Vec<SettingsError> = outside

@@ -15,6 +15,7 @@ use super::Config;
 use super::accounts::CurrencyCode;
 use super::holds::{self, Hold, HoldState};
 use super::receipts::{self, RECEIPTS, Receipt};
+use super::scheduled;
 use crate::fingerprint::Fingerprint;
 
 /// Keyed by the payment's identity.
@@ -63,6 +64,14 @@ pub enum Aftermath {
     InSuspense(String),
     /// Undone by the payment of this id.
     Reversed(String),
+    /// Its time has not come, or not all payers of a journal have answered.
+    Waiting,
+    /// Carried out after it had waited.
+    Executed,
+    /// Not carried out after it had waited, for this code.
+    Refused(String),
+    /// Called off while it waited.
+    Cancelled,
 }
 
 impl StateValue for PaymentOutcome {
@@ -80,6 +89,13 @@ pub struct Sweep {
     pub outcomes_cursor: Vec<u8>,
     pub holds_cursor: Vec<u8>,
     pub receipts_cursor: Vec<u8>,
+    /// When the last payment was made.
+    pub last_created_at: Option<EventTime>,
+    /// The time that payments which wait are judged by: two payments in a row were made then or later, so that one
+    /// sender's fast clock moves nothing.
+    pub witnessed_at: Option<EventTime>,
+    /// When the first of the payments that wait is due, or some time before.
+    pub next_due_at: Option<EventTime>,
 }
 
 impl StateValue for Sweep {
@@ -99,6 +115,7 @@ pub(super) fn remember(
     let now = sweep.tick(created_at);
     outcome.at = now;
     PAYMENT_OUTCOMES.put(context.state, identity, &outcome)?;
+    release_due(&mut sweep, created_at, config, context)?;
     sweep.outcomes_since += 1;
     let is_due = sweep.outcomes_since >= SWEEP_INTERVAL;
     if is_due {
@@ -138,6 +155,30 @@ pub(super) fn remember_receipt(
     SWEEP.put(context.state, SWEEP_KEY, &sweep)
 }
 
+/// A comparison where nothing is due.
+fn release_due(
+    sweep: &mut Sweep,
+    created_at: EventTime,
+    config: Config,
+    context: &mut Context<'_>,
+) -> Result<(), StateError> {
+    let witnessed_at = sweep.last_created_at.replace(created_at).map(|last| last.min(created_at));
+    sweep.witnessed_at = sweep.witnessed_at.max(witnessed_at);
+    if let (Some(due_at), Some(now)) = (sweep.next_due_at, sweep.witnessed_at)
+        && due_at <= now
+    {
+        sweep.next_due_at = scheduled::release(now, config, context)?;
+    }
+    Ok(())
+}
+
+/// Notes that a payment is due at a time.
+pub(super) fn expect_due(due_at: EventTime, state: &mut dyn State) -> Result<(), StateError> {
+    let mut sweep = SWEEP.get(state, SWEEP_KEY)?.unwrap_or_default();
+    sweep.next_due_at = Some(sweep.next_due_at.map_or(due_at, |next| next.min(due_at)));
+    SWEEP.put(state, SWEEP_KEY, &sweep)
+}
+
 impl Sweep {
     fn tick(&mut self, created_at: EventTime) -> EventTime {
         let now = match self.clock {
@@ -159,7 +200,8 @@ fn forget_older(state: &mut dyn State, cursor: &[u8], kept_since: EventTime) -> 
     let next = if looked_at.len() < SWEEP_ENTRIES_MAX { None } else { looked_at.last().map(|(key, _)| key.clone()) };
     for (key, outcome) in &looked_at {
         let is_open = outcome.hold.is_some_and(|hold| hold.state == HoldState::Open);
-        if outcome.at < kept_since && !is_open {
+        let waits = outcome.aftermath == Aftermath::Waiting;
+        if outcome.at < kept_since && !is_open && !waits {
             PAYMENT_OUTCOMES.delete(state, key)?;
         }
     }

@@ -3,7 +3,7 @@
 use tidemill_core::{AnyEvent, Context, EventTime, Flow, Meta, Outcome, Reject, StateError};
 use tidemill_schemas::payment::{PaymentBody, identity};
 use tidemill_schemas::{
-    Alert, EntryKind, Exchange, Instruction, InstructionKind, PaymentType, PricedPayment, StatusCode,
+    Alert, EntryKind, Exchange, Instruction, InstructionKind, PaymentType, PostingDates, PricedPayment, StatusCode,
 };
 
 use super::accounts::{ACCOUNTS, Account, CurrencyCode, Internal};
@@ -12,8 +12,8 @@ use super::book::{Book, Line, Overflow, Slot, Voucher};
 use super::codes::{OK, PaymentCode};
 use super::exchanges::Swap;
 use super::holds::{self, Hold};
-use super::outcomes::{self, PAYMENT_OUTCOMES, PaymentOutcome};
-use super::{Config, authorisations, captures, exchanges, give_back, transfers};
+use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::{Config, authorisations, captures, exchanges, give_back, journals, scheduled, transfers};
 use crate::fingerprint::Fingerprint;
 
 /// A payment that is being judged.
@@ -22,6 +22,7 @@ pub(super) struct Request<'a> {
     pub(super) fee_minor: i64,
     pub(super) fee_schedule: &'a str,
     pub(super) exchange: Option<&'a Exchange>,
+    pub(super) dates: Option<PostingDates>,
     pub(super) config: Config,
 }
 
@@ -75,6 +76,10 @@ pub(super) enum Moves {
     Money,
     /// It is only set aside.
     Hold,
+    /// Nothing before its time.
+    Later,
+    /// Money stands in clearing until other payers have given theirs.
+    Collecting,
     Nothing,
 }
 
@@ -110,9 +115,8 @@ fn carry_out(
     config: Config,
     context: &mut Context<'_>,
 ) -> Result<(), Stop> {
-    let PricedPayment { payment, fee_minor, fee_schedule, exchange } = priced;
-    let exchange = exchange.as_deref();
-    let request = Request { payment, fee_minor: *fee_minor, fee_schedule, exchange, config };
+    let PricedPayment { payment, fee_minor, fee_schedule, .. } = priced;
+    let request = Request::of(priced, config);
     let mut decided = judge(&request, context)?;
     let outcome = PaymentOutcome {
         fee_minor: *fee_minor,
@@ -120,8 +124,12 @@ fn carry_out(
         hold: decided.hold,
         status: match decided.moves {
             Moves::Money => StatusCode::ACSC,
-            Moves::Hold => StatusCode::PDNG,
+            Moves::Hold | Moves::Later | Moves::Collecting => StatusCode::PDNG,
             Moves::Nothing => StatusCode::CANC,
+        },
+        aftermath: match decided.moves {
+            Moves::Later | Moves::Collecting => Aftermath::Waiting,
+            _ => Aftermath::None,
         },
         exchange: decided.exchange,
         ..answers::outcome_of(payment, body)
@@ -145,8 +153,13 @@ fn carry_out(
         holds::announce(&identity, &outcome, payment.created_at, context);
     }
     decided.book.write(context)?;
-    if decided.moves == Moves::Money {
-        context.effects.emit("instructions", instruction(payment, &outcome, customer.clone()));
+    match decided.moves {
+        Moves::Money => send(priced, &outcome, customer.clone(), context),
+        Moves::Collecting => {
+            journals::open(payment, identity, &instruction(priced, &outcome, customer.clone()), context)?;
+        }
+        Moves::Later => scheduled::keep(identity, priced, payment.execute_at.unwrap_or(payment.created_at), context)?,
+        Moves::Hold | Moves::Nothing => {}
     }
     if outcome.hold.is_some() {
         holds::announce(identity, &outcome, payment.created_at, context);
@@ -160,7 +173,7 @@ fn carry_out(
     Ok(())
 }
 
-fn judge<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {
+pub(super) fn judge<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {
     match request.payment.payment_type {
         PaymentType::Transfer | PaymentType::Deposit | PaymentType::Withdrawal => transfers::transfer(request, context),
         PaymentType::Authorise => authorisations::authorise(request, context),
@@ -172,6 +185,8 @@ fn judge<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided
             give_back::give_back(request, context)
         }
         PaymentType::FxExchange => exchanges::exchange(request, context),
+        PaymentType::Journal => journals::journal(request, context),
+        PaymentType::Cancel => scheduled::cancel(request, context),
     }
 }
 
@@ -194,18 +209,15 @@ pub(super) struct Take {
 }
 
 impl<'a> Request<'a> {
-    /// The debit account, with every hold that is over given free. Checks `debit_account_not_found` and
-    /// `currency_mismatch`.
+    pub(super) fn of(priced: &'a PricedPayment, config: Config) -> Self {
+        let PricedPayment { payment, fee_minor, fee_schedule, exchange, dates } = priced;
+        let (exchange, dates) = (exchange.as_deref(), *dates);
+        Self { payment, fee_minor: *fee_minor, fee_schedule, exchange, dates, config }
+    }
+
+    /// The debit account; see [`payer`].
     pub(super) fn payer(&self, context: &mut Context<'_>) -> Result<Account, Stop> {
-        let id = &self.payment.debit_account;
-        let payer = ACCOUNTS.get(context.state, id.as_bytes())?.filter(|account| !account.is_internal());
-        let mut payer = payer.ok_or(PaymentCode::DebitAccountNotFound)?;
-        if payer.currency != CurrencyCode::new(&self.payment.currency) {
-            return Err(PaymentCode::CurrencyMismatch.into());
-        }
-        let now = payer.now(self.payment.created_at);
-        holds::expire_due(id, &mut payer, now, context)?;
-        Ok(payer)
+        payer(&self.payment.debit_account, &self.payment.currency, self.payment.created_at, context)
     }
 
     /// The authorisation that is referred to. Checks `reference_not_found`, `reference_not_open` and, as far as accounts
@@ -227,7 +239,8 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn book(&self, context: &Context<'_>) -> Book<'a> {
-        Book::new(Voucher { fee_schedule: Some(self.fee_schedule), ..Voucher::of(self.payment, context.task) })
+        let (fee_schedule, dates) = (Some(self.fee_schedule), self.dates);
+        Book::new(Voucher { fee_schedule, dates, ..Voucher::of(self.payment, context.task) })
     }
 
     /// Posts amount and fee in a book of their own. Checks `amount_overflow` and `insufficient_funds`; nothing is
@@ -258,6 +271,19 @@ impl<'a> Request<'a> {
     }
 }
 
+/// An account that is to pay, with every hold that is over given free. Checks `debit_account_not_found` and
+/// `currency_mismatch`.
+pub(super) fn payer(id: &str, currency: &str, at: EventTime, context: &mut Context<'_>) -> Result<Account, Stop> {
+    let payer = ACCOUNTS.get(context.state, id.as_bytes())?.filter(|account| !account.is_internal());
+    let mut payer = payer.ok_or(PaymentCode::DebitAccountNotFound)?;
+    if payer.currency != CurrencyCode::new(currency) {
+        return Err(PaymentCode::CurrencyMismatch.into());
+    }
+    let now = payer.now(at);
+    holds::expire_due(id, &mut payer, now, context)?;
+    Ok(payer)
+}
+
 /// Whether money may be taken from the account. Checks `debit_account_closed` and `debit_account_frozen`.
 pub(super) fn admit_debit(payer: &Account) -> Result<(), Stop> {
     if payer.closed {
@@ -269,7 +295,25 @@ pub(super) fn admit_debit(payer: &Account) -> Result<(), Stop> {
     Ok(())
 }
 
-fn instruction(payment: &PaymentBody, outcome: &PaymentOutcome, customer: Option<String>) -> AnyEvent {
+/// Money that has left the debit account, on its way to all that are paid.
+pub(super) fn send(
+    priced: &PricedPayment,
+    outcome: &PaymentOutcome,
+    customer: Option<String>,
+    context: &mut Context<'_>,
+) {
+    let model = instruction(priced, outcome, customer);
+    if priced.payment.credits.is_empty() {
+        context.effects.emit("instructions", Box::new(model) as AnyEvent);
+        return;
+    }
+    for (account, amount_minor) in &priced.payment.credits {
+        journals::send(&model, InstructionKind::Credit, account, *amount_minor, context);
+    }
+}
+
+fn instruction(priced: &PricedPayment, outcome: &PaymentOutcome, customer: Option<String>) -> Instruction {
+    let payment = &priced.payment;
     let mut instruction = Instruction {
         meta: Meta::default(),
         kind: InstructionKind::Credit,
@@ -288,12 +332,14 @@ fn instruction(payment: &PaymentBody, outcome: &PaymentOutcome, customer: Option
         payment_type: payment.payment_type,
         reference: payment.reference.clone(),
         exchange: outcome.exchange.clone(),
+        booking_date: priced.dates.map(|dates| dates.booking_date),
+        value_date: priced.dates.map(|dates| dates.value_date),
     };
     let arriving = Swap::behind(&instruction).map(|swap| (swap.transit_minor, swap.transit_currency.to_owned()));
     if let Some((amount_minor, currency)) = arriving {
         (instruction.amount_minor, instruction.currency) = (amount_minor, currency);
     }
-    Box::new(instruction)
+    instruction
 }
 
 fn overdrawn(payment: &PaymentBody) -> AnyEvent {

@@ -5,6 +5,7 @@ use tidemill_schemas::PaymentType;
 
 use super::codes::PaymentCode;
 use super::payments::{Decided, Funds, Moves, Request, Stop, Take, admit_debit};
+use super::scheduled;
 
 pub(super) fn transfer<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {
     let payer = request.payer(context)?;
@@ -12,6 +13,9 @@ pub(super) fn transfer<'a>(request: &Request<'a>, context: &mut Context<'_>) -> 
         return Err(PaymentCode::SettlementAccountRequired.into());
     }
     admit_debit(&payer)?;
+    if let Some(waits) = scheduled::wait(request, &payer, context)? {
+        return Ok(waits);
+    }
     let needed_minor = i128::from(request.payment.amount_minor) + i128::from(request.fee_minor);
     let take = Take { hold_minor: 0, needed_minor, funds: Funds::Checked };
     let (book, payer) = request.debit(payer, take, context)?;

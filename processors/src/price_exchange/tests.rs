@@ -70,7 +70,7 @@ fn exchange_of(driver: &mut Driver, change: impl FnOnce(&mut PaymentBody)) -> Re
     payment.quote = Some("q-1".to_owned());
     payment.created_at = at("2026-03-01T00:01:00Z");
     change(&mut payment);
-    let priced = PricedPayment { payment, fee_minor: 0, fee_schedule: String::new(), exchange: None };
+    let priced = PricedPayment { payment, fee_minor: 0, fee_schedule: String::new(), exchange: None, dates: None };
     let ran = driver.send_event(priced);
     match ran.passed {
         Some(_) => Ok(ran.passed_as::<PricedPayment>().exchange.clone()),

@@ -30,6 +30,17 @@ pub(crate) fn body_hash(payment: &PaymentBody) -> String {
     hash.later(3, Some("keep").filter(|_| payment.remainder == Remainder::Keep));
     hash.later(4, payment.reason.as_deref());
     hash.later(5, payment.quote.as_deref());
+    hash.later(6, payment.card.as_deref());
+    let [execute_at, retry_until] =
+        [payment.execute_at, payment.retry_until].map(|at| at.map(|at| at.micros().to_string()));
+    hash.later(7, execute_at.as_deref());
+    hash.later(8, retry_until.as_deref());
+    for (number, legs) in [(9, &payment.debits), (10, &payment.credits)] {
+        for (account, minor) in legs {
+            hash.later(number, Some(account));
+            hash.number(*minor);
+        }
+    }
     hash.finish()
 }
 

@@ -7,26 +7,31 @@
 //! - Time: `created_at` lies in the years 2000 to 2099 and at most `future_minutes_max` after the timestamp of its record,
 //!   which a replay reads again, unlike a clock. It may lie any time before: payments of years ago can be loaded. A
 //!   timestamp that is itself outside the years 2000 to 2099 says nothing about when the payment came and bounds nothing.
-//!   A hold's `expires_at` lies after `created_at`, by at most 400 days.
-//! - `type` says which of `reference`, `expires_at`, `remainder`, `reason` and `quote` are required, optional or refused;
-//!   see `by_type.rs`. An absent type is `transfer`.
+//!   A hold's `expires_at`, and the `execute_at` and `retry_until` of a payment that waits, lie after `created_at`, by at
+//!   most 400 days.
+//! - `type` says which of the other fields are required, optional or refused; see `by_type.rs`. An absent type is
+//!   `transfer`.
+//! - A journal names in `credits` who is paid, instead of a credit account; the first of them stands for it.
 //! - Codes, first wins: `field_missing`, `field_empty`, `field_too_long`, `field_malformed`, `type_unknown`,
 //!   `field_not_applicable`, `remainder_unknown`, `amount_malformed`, `amount_not_positive`, `amount_too_large`, `currency_unknown`, `amount_too_precise`,
-//!   `accounts_identical`, `time_malformed`, `time_out_of_range`. The order is fields, type, amount, currency, accounts,
-//!   time. A rule is checked on every field before the next rule is.
+//!   `legs_too_many`, `legs_unbalanced`, `accounts_identical`, `time_malformed`, `time_out_of_range`. The order is fields, type, amount, currency, legs,
+//!   accounts, time. A rule is checked on every field before the next rule is.
 //! - Answer: port `status`, `RJCT` in phase `outcome`, when the request has an id that can be repeated to its sender;
 //!   otherwise there is nobody to answer and the record goes to the dead letters.
 //! - `body_hash` covers what the payment means, not how it was written: payment id, source, type, both accounts, minor
 //!   units, currency, created_at in microseconds, channel, merchant, customer, description, metadata, reference,
-//!   expires_at, remainder, reason and quote, in this order.
+//!   expires_at, remainder, reason, quote, card,
+//!   execute_at, retry_until, debits and credits, in this order.
 //!   `"12.3"` and `"12.30"` are the same body.
 //!
 //! Example: `{"id":"p-1",…,"amount":"-5","currency":"XYZ"}` is `amount_not_positive`, not `currency_unknown`.
 
+mod amounts;
 mod body_hash;
 mod by_type;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use serde::Deserialize;
 use tidemill_core::processor::{MovesMoney, Signature};
@@ -39,8 +44,10 @@ use tidemill_schemas::{
     Payment, PaymentBody, PaymentRequest, PaymentStatus, PaymentType, Remainder, StatusCode, StatusPhase,
 };
 
+use self::amounts::{Amounts, LEGS_TOO_MANY, LEGS_UNBALANCED};
 pub(crate) use self::body_hash::body_hash;
 use self::by_type::{FIELD_NOT_APPLICABLE, REMAINDER_UNKNOWN};
+use self::times::Times;
 use crate::fields::{
     self, AMOUNT_MALFORMED, AMOUNT_TOO_LARGE, AMOUNT_TOO_PRECISE, AmountText, CURRENCY_UNKNOWN, FIELD_EMPTY,
     FIELD_MALFORMED, FIELD_MISSING, FIELD_TOO_LONG, Fault, Field, Rule, TIME_MALFORMED, TIME_OUT_OF_RANGE,
@@ -71,6 +78,8 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         AMOUNT_TOO_LARGE,
         CURRENCY_UNKNOWN,
         AMOUNT_TOO_PRECISE,
+        LEGS_TOO_MANY,
+        LEGS_UNBALANCED,
         ACCOUNTS_IDENTICAL,
         TIME_MALFORMED,
         TIME_OUT_OF_RANGE,
@@ -98,8 +107,6 @@ const ACCOUNTS_IDENTICAL: CodeSpec = CodeSpec {
 const STATUS: &str = "status";
 const METADATA_ENTRIES_MAX: usize = 64;
 const MICROS_PER_MINUTE: i64 = 60_000_000;
-/// How long a hold may last.
-const HOLD_MICROS_MAX: i64 = 400 * 24 * 60 * MICROS_PER_MINUTE;
 
 /// All other rules are part of the contract with senders.
 #[derive(Debug, Deserialize)]
@@ -158,14 +165,11 @@ impl ValidatePayment {
 }
 
 /// What checking found the texts to mean.
-#[derive(Clone, Copy)]
 struct Checked {
     payment_type: PaymentType,
     remainder: Remainder,
-    amount_minor: i64,
-    currency: Currency,
-    created_at: EventTime,
-    expires_at: Option<EventTime>,
+    amounts: Amounts,
+    times: Times,
 }
 
 fn check(request: &PaymentRequest, latest: EventTime) -> Result<Checked, Fault> {
@@ -174,54 +178,14 @@ fn check(request: &PaymentRequest, latest: EventTime) -> Result<Checked, Fault> 
     let payment_type = payment_type.ok_or(Fault(&TYPE_UNKNOWN, "/type"))?;
     by_type::check_applicable(request, payment_type)?;
     let remainder = by_type::remainder(request)?;
-    let (amount_minor, currency) = amount(request)?;
-    if request.debit_account == request.credit_account {
-        return Err(Fault(&ACCOUNTS_IDENTICAL, "/credit_account"));
-    }
-    let (created_at, expires_at) = times(request, latest)?;
-    Ok(Checked { payment_type, remainder, amount_minor, currency, created_at, expires_at })
+    let amounts = amounts::check(request)?;
+    amounts::check_accounts(request, payment_type, &amounts)?;
+    Ok(Checked { payment_type, remainder, amounts, times: times::check(request, latest)? })
 }
 
 /// `None` for one that is not known.
 fn payment_type(request: &PaymentRequest) -> Option<PaymentType> {
     request.payment_type.as_deref().map_or(Some(PaymentType::Transfer), PaymentType::parse)
-}
-
-fn amount(request: &PaymentRequest) -> Result<(i64, Currency), Fault> {
-    let Some(text) = request.amount.as_deref() else {
-        return Ok((0, fields::currency(text(&request.currency), "/currency")?));
-    };
-    let amount = AmountText::parse(text, "/amount")?;
-    if !amount.is_positive() {
-        return Err(Fault(&AMOUNT_NOT_POSITIVE, "/amount"));
-    }
-    amount.check_size()?;
-    let currency = fields::currency(self::text(&request.currency), "/currency")?;
-    Ok((amount.in_currency(currency)?, currency))
-}
-
-fn times(request: &PaymentRequest, latest: EventTime) -> Result<(EventTime, Option<EventTime>), Fault> {
-    let expires_at = request.expires_at.as_deref();
-    let created_at = match created_at(request, latest) {
-        // Whoever writes one time that cannot be read is told so before one that is too late.
-        Err(Fault(code, _)) if code.code == TIME_OUT_OF_RANGE.code && expires_at.is_some_and(is_malformed) => {
-            return Err(Fault(&TIME_MALFORMED, "/expires_at"));
-        }
-        created_at => created_at?,
-    };
-    let Some(text) = expires_at else { return Ok((created_at, None)) };
-    let expires_at = fields::time(text, "/expires_at")?;
-    let is_in_range = created_at < expires_at && expires_at.micros() - created_at.micros() <= HOLD_MICROS_MAX;
-    if is_in_range { Ok((created_at, Some(expires_at))) } else { Err(Fault(&TIME_OUT_OF_RANGE, "/expires_at")) }
-}
-
-fn is_malformed(time: &str) -> bool {
-    EventTime::parse(time).is_none()
-}
-
-fn created_at(request: &PaymentRequest, latest: EventTime) -> Result<EventTime, Fault> {
-    let created_at = fields::time(text(&request.created_at), "/created_at")?;
-    if created_at > latest { Err(Fault(&TIME_OUT_OF_RANGE, "/created_at")) } else { Ok(created_at) }
 }
 
 fn check_fields(request: &PaymentRequest, payment_type: Option<PaymentType>) -> Result<(), Fault> {
@@ -231,19 +195,21 @@ fn check_fields(request: &PaymentRequest, payment_type: Option<PaymentType>) -> 
         field("/id", request.id.as_deref(), Rule::Required),
         field("/source", request.source.as_deref(), Rule::Required),
         field("/debit_account", request.debit_account.as_deref(), Rule::Account),
-        field("/credit_account", request.credit_account.as_deref(), Rule::Account),
+        field("/credit_account", request.credit_account.as_deref(), by_type::credit_account_rule(payment_type)),
         field("/amount", request.amount.as_deref(), by_type::amount_rule(payment_type)),
         field("/currency", request.currency.as_deref(), Rule::Required),
         field("/created_at", request.created_at.as_deref(), Rule::Required),
         field("/channel", request.channel.as_deref(), Rule::Required),
         field("/type", request.payment_type.as_deref(), Rule::Optional),
         field("/customer", request.customer.as_deref(), Rule::Optional),
+        field("/card", request.card.as_deref(), Rule::Optional),
         field("/merchant/id", merchant.map(|merchant| merchant.id.as_str()), Rule::Optional),
         field("/merchant/category", merchant.and_then(|merchant| given(&merchant.category)), Rule::Optional),
         field("/merchant/country", merchant.and_then(|merchant| given(&merchant.country)), Rule::Optional),
         field("/description", request.description.as_deref(), Rule::Text),
     ];
     checks.extend(by_type::fields(request, payment_type));
+    checks.extend(amounts::leg_fields(request));
     for (name, value) in &request.metadata {
         checks.push(field("/metadata", Some(name), Rule::Optional));
         checks.push(field("/metadata", Some(value), Rule::Text));
@@ -270,15 +236,17 @@ fn given(text: &str) -> Option<&str> {
 }
 
 fn payment(request: PaymentRequest, checked: Checked) -> Payment {
+    let Checked { payment_type, remainder, amounts, times } = checked;
+    let first_credit = amounts.credits.keys().next().cloned();
     let mut payment = PaymentBody {
         payment_id: request.id.unwrap_or_default(),
         source: request.source.unwrap_or_default(),
-        payment_type: checked.payment_type,
+        payment_type,
         debit_account: request.debit_account.unwrap_or_default(),
-        credit_account: request.credit_account.unwrap_or_default(),
-        amount_minor: checked.amount_minor,
-        currency: checked.currency.code().to_owned(),
-        created_at: checked.created_at,
+        credit_account: request.credit_account.or(first_credit).unwrap_or_default(),
+        amount_minor: amounts.amount_minor,
+        currency: amounts.currency.code().to_owned(),
+        created_at: times.created_at,
         channel: request.channel.unwrap_or_default(),
         merchant: request.merchant,
         customer: request.customer,
@@ -286,10 +254,15 @@ fn payment(request: PaymentRequest, checked: Checked) -> Payment {
         metadata: request.metadata,
         body_hash: String::new(),
         reference: request.reference,
-        expires_at: checked.expires_at,
-        remainder: checked.remainder,
+        expires_at: times.expires_at,
+        remainder,
         reason: request.reason,
         quote: request.quote,
+        card: request.card,
+        execute_at: times.execute_at,
+        retry_until: times.retry_until,
+        debits: amounts.debits,
+        credits: amounts.credits,
     };
     payment.body_hash = body_hash(&payment);
     Payment { meta: Meta::default(), payment }
@@ -323,7 +296,7 @@ fn status(
         merchant_id: request.merchant.as_ref().and_then(|merchant| presentable(Some(&merchant.id)).cloned()),
         customer: presentable(request.customer.as_ref()).cloned(),
         channel: shown(&request.channel),
-        event_time: fields::answer_time(created_at(request, latest), record_time),
+        event_time: fields::answer_time(times::created_at(request, latest), record_time),
         payment_type: payment_type(request),
         reference: presentable(request.reference.as_ref()).cloned(),
         exchange: None,

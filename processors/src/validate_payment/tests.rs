@@ -45,6 +45,8 @@ fn field<'a>(request: &'a mut PaymentRequest, name: &str) -> &'a mut Option<Stri
         "remainder" => &mut request.remainder,
         "reason" => &mut request.reason,
         "quote" => &mut request.quote,
+        "card" => &mut request.card,
+        "execute_at" => &mut request.execute_at,
         other => panic!("no field {other}"),
     }
 }
@@ -129,20 +131,21 @@ fn one_rule_at_a_time() {
 #[test]
 fn fields_by_type() {
     let table = "
-        type                | amount | reference | expires_at | remainder | reason | quote
-        transfer            | R      | -         | -          | -         | - | -
-        deposit             | R      | -         | -          | -         | - | -
-        withdrawal          | R      | -         | -          | -         | - | -
-        authorise           | R      | -         | o          | -         | - | -
-        increment           | R      | R         | -          | -         | - | -
-        capture             | R      | R         | -          | o         | - | -
-        void                | o      | R         | -          | -         | o | -
-        force_post          | R      | o         | -          | -         | R | -
-        reverse             | R      | R         | -          | -         | R | -
-        refund              | R      | R         | -          | -         | o | -
-        chargeback          | R      | R         | -          | -         | R | -
-        chargeback_reversal | R      | R         | -          | -         | o | -
-        fx_exchange         | R      | -         | -          | -         | - | R
+        type                | amount | reference | expires_at | remainder | reason | quote | execute_at
+        transfer            | R      | -         | -          | -         | - | -    | o
+        deposit             | R      | -         | -          | -         | - | -    | o
+        withdrawal          | R      | -         | -          | -         | - | -    | o
+        authorise           | R      | -         | o          | -         | - | -    | -
+        increment           | R      | R         | -          | -         | - | -    | -
+        capture             | R      | R         | -          | o         | - | -    | -
+        void                | o      | R         | -          | -         | o | -    | -
+        force_post          | R      | o         | -          | -         | R | -    | -
+        reverse             | R      | R         | -          | -         | R | -    | -
+        refund              | R      | R         | -          | -         | o | -    | -
+        chargeback          | R      | R         | -          | -         | R | -    | -
+        chargeback_reversal | R      | R         | -          | -         | o | -    | -
+        fx_exchange         | R      | -         | -          | -         | - | R    | -
+        cancel              | o      | R         | -          | -         | o      | -     | -
     ";
     let fields = [
         ("amount", "5.00"),
@@ -151,6 +154,7 @@ fn fields_by_type() {
         ("remainder", "keep"),
         ("reason", "late"),
         ("quote", "q-1"),
+        ("execute_at", "2026-02-01T12:00:00Z"),
     ];
     let mut types = 0;
     for row in rows(table) {
@@ -175,7 +179,89 @@ fn fields_by_type() {
             assert_eq!(pointer, if expected == "passed" { String::new() } else { format!("/{name}") });
         }
     }
-    assert_eq!(types, PaymentType::ALL.len());
+    // A journal is tested with its legs.
+    assert_eq!(types, PaymentType::ALL.len() - 1);
+}
+
+/// Legs are accounts with amounts; `-` for none.
+#[test]
+fn journals() {
+    let many: Vec<String> = (0..32).map(|number| format!("acc-x{number} 1")).collect();
+    let table = format!(
+        "
+        amount | debits          | credits               | credit_account | code                 | at
+        5.00   | -               | acc-2 3 acc-3 2.00    | ~              | passed               |
+        5.00   | acc-4 1 acc-5 1 | acc-2 7.00            | ~              | passed               |
+        5.00   | -               | -                     | ~              | field_missing        | /credits
+        5.00   | -               | -                     | acc-2          | field_missing        | /credits
+        5.00   | -               | acc-2 5               | acc-2          | field_not_applicable | /credit_account
+        5.00   | -               | fees.0.EUR 5          | ~              | field_malformed      | /credits
+        5.00   | acc-4 x         | acc-2 0               | ~              | amount_malformed     | /debits
+        -5.00  | -               | acc-2 0               | ~              | amount_not_positive  | /amount
+        5.00   | -               | acc-2 0               | ~              | amount_not_positive  | /credits
+        5.00   | acc-4 0.001     | acc-2 10000000000001  | ~              | amount_too_large     | /credits
+        5.00   | acc-4 0.001     | acc-2 5.001           | ~              | amount_too_precise   | /debits
+        32.00  | -               | {}                    | ~              | legs_too_many        | /credits
+        33.00  | -               | {}                    | ~              | legs_too_many        | /credits
+        31.00  | -               | {}                    | ~              | passed               |
+        5.00   | acc-4 1         | acc-2 5.99            | ~              | legs_unbalanced      | /credits
+        5.00   | alice 1         | acc-2 5.99            | ~              | legs_unbalanced      | /credits
+        5.00   | alice 1         | acc-2 6               | ~              | accounts_identical   | /debits
+        5.00   | -               | alice 5               | ~              | accounts_identical   | /credits
+        5.00   | acc-4 1         | acc-2 5 acc-4 1       | ~              | accounts_identical   | /credits
+    ",
+        many.join(" "),
+        many.join(" "),
+        many[1..].join(" "),
+    );
+    let legs = |text: &str| {
+        let words: Vec<&str> = text.split(' ').filter(|word| *word != "-").collect();
+        words.chunks_exact(2).map(|leg| (leg[0].to_owned(), leg[1].to_owned())).collect::<BTreeMap<String, String>>()
+    };
+    for row in rows(&table) {
+        let request = PaymentRequest {
+            payment_type: Some("journal".to_owned()),
+            amount: cell(row["amount"]),
+            debits: legs(row["debits"]),
+            credits: legs(row["credits"]),
+            credit_account: cell(row["credit_account"]),
+            ..request()
+        };
+        let ran = run(request);
+        let pointer = ran.reject.as_ref().and_then(Reject::field).unwrap_or_default();
+        assert_eq!((ran.code(), pointer), (row["code"], row["at"]), "{row:?}");
+        if ran.code() == "passed" {
+            let payment = &ran.passed_as::<Payment>().payment;
+            assert!(payment.credits.contains_key(&payment.credit_account), "{row:?}");
+            assert_eq!(
+                payment.debits.values().sum::<i64>() + payment.amount_minor,
+                payment.credits.values().sum::<i64>()
+            );
+        }
+    }
+    let of_transfer = PaymentRequest { credits: legs("acc-2 5"), ..request() };
+    assert_eq!(run(of_transfer).code(), "field_not_applicable");
+}
+
+#[test]
+fn times_ahead() {
+    let table = "
+        execute_at                  | retry_until                 | code                 | at
+        2026-01-31T12:00:00.000001Z | ~                           | passed               |
+        2026-02-01T12:00:00Z        | 2026-02-01T12:00:00Z        | passed               |
+        2027-03-07T12:00:00Z        | 2027-03-07T12:00:00Z        | passed               |
+        2026-01-31T12:00:00Z        | ~                           | time_out_of_range    | /execute_at
+        2027-03-07T12:00:00.000001Z | ~                           | time_out_of_range    | /execute_at
+        2026-02-01T12:00:00Z        | 2026-02-01T11:59:59Z        | time_out_of_range    | /retry_until
+        2026-01-31T12:00:00Z        | tomorrow                    | time_malformed       | /retry_until
+        ~                           | 2026-02-01T12:00:00Z        | field_not_applicable | /retry_until
+    ";
+    for row in rows(table) {
+        let (execute_at, retry_until) = (cell(row["execute_at"]), cell(row["retry_until"]));
+        let ran = run(PaymentRequest { execute_at, retry_until, ..request() });
+        let pointer = ran.reject.as_ref().and_then(Reject::field).unwrap_or_default();
+        assert_eq!((ran.code(), pointer), (row["code"], row["at"]), "{row:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tidemill_core::{AnyEvent, Event, EventCodec, EventTime, Meta};
 use tidemill_schemas::{
-    AccountBalance, AccountKind, AccountRequest, AccountStatus, Alert, CounterpartyProfile, CustomerPreferences,
+    AccountBalance, AccountKind, AccountRequest, AccountStatus, Alert, CounterpartyProfile, CustomerPreferences, Date,
     Decision, EntryKind, Exchange, FeeSchedule, FeeTier, FraudLabel, FraudRules, FxQuote, Instruction, InstructionKind,
     LedgerEntry, Merchant, Notification, PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus,
     PaymentType, Remainder, Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
@@ -81,6 +81,11 @@ fn body() -> PaymentBody {
         remainder: Remainder::Keep,
         reason: text("late clearing"),
         quote: text("q-1"),
+        card: text("card-1"),
+        execute_at: Some(AT),
+        retry_until: Some(AT),
+        debits: BTreeMap::from([("carol".to_owned(), 100)]),
+        credits: BTreeMap::from([("bob".to_owned(), 1_334)]),
     }
 }
 
@@ -95,6 +100,11 @@ fn bare_body() -> PaymentBody {
         remainder: Remainder::Release,
         reason: None,
         quote: None,
+        card: None,
+        execute_at: None,
+        retry_until: None,
+        debits: BTreeMap::new(),
+        credits: BTreeMap::new(),
         ..body()
     }
 }
@@ -157,6 +167,11 @@ fn payment_samples() -> Vec<Sample> {
         remainder: text("keep"),
         reason: text("late clearing"),
         quote: text("q-1"),
+        card: text("card-1"),
+        execute_at: text("2026-02-07T12:00:00Z"),
+        retry_until: text("2026-02-08T12:00:00Z"),
+        debits: BTreeMap::from([("carol".to_owned(), "1.00".to_owned())]),
+        credits: BTreeMap::from([("bob".to_owned(), "13.34".to_owned())]),
     };
     let screened = ScreenedPayment { meta: meta(), payment: body(), counterparty: counterparty() };
     let bare_screened =
@@ -281,6 +296,8 @@ fn ledger_samples() -> Vec<Sample> {
         hold_minor: -1_000,
         pending_after_minor: 250,
         quote: text("q-1"),
+        booking_date: Some(Date(20_484)),
+        value_date: Some(Date(20_485)),
     };
     let bare_entry = LedgerEntry {
         meta: bare_meta(),
@@ -288,6 +305,8 @@ fn ledger_samples() -> Vec<Sample> {
         fee_schedule: None,
         reference: None,
         quote: None,
+        booking_date: None,
+        value_date: None,
         ..entry.clone()
     };
     let balance = AccountBalance {
@@ -327,6 +346,8 @@ fn ledger_samples() -> Vec<Sample> {
         payment_type: PaymentType::Refund,
         reference: text("p-0"),
         exchange: Some(Box::new(exchange())),
+        booking_date: Some(Date(20_484)),
+        value_date: Some(Date(20_485)),
     };
     let bare_instruction = Instruction {
         meta: bare_meta(),
@@ -334,6 +355,8 @@ fn ledger_samples() -> Vec<Sample> {
         customer: None,
         reference: None,
         exchange: None,
+        booking_date: None,
+        value_date: None,
         ..instruction.clone()
     };
     vec![

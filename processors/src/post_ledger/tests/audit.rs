@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use tidemill_schemas::AccountKind;
 use tidemill_schemas::payment::identity_parts;
 use tidemill_testkit::{Driver, Ran};
 
 use super::super::accounts::{ACCOUNTS, Account, NO_EXPIRY};
 use super::super::holds::{HoldState, OPEN_HOLDS};
-use super::super::outcomes::PAYMENT_OUTCOMES;
+use super::super::journals::OPEN_JOURNALS;
+use super::super::outcomes::{Aftermath, PAYMENT_OUTCOMES};
 use super::super::receipts::{INCOMING_HOLDS, RECEIPTS};
+use super::super::scheduled::SCHEDULED_PAYMENTS;
 use super::world::{DUPLICATE, World, is_memory};
 
 type Dump = BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>;
@@ -55,6 +58,8 @@ pub(super) fn everything(world: &World) {
     assert_eq!(in_transit, under_way, "in transit is not what is under way");
     for task in world.tasks() {
         holds(task);
+        waiting(task);
+        clearing(task);
     }
     receipts(world);
     incoming(world, &accounts);
@@ -88,6 +93,39 @@ fn holds(task: &Driver) {
     assert_eq!(listed, open.values().sum::<u32>(), "listed holds");
 }
 
+/// How many payments wait is what their accounts say, and each is due at some time.
+fn waiting(task: &Driver) {
+    let mut waiting: BTreeMap<String, u32> = BTreeMap::new();
+    for (identity, scheduled) in task.state.values(SCHEDULED_PAYMENTS) {
+        let [_, account, _] = identity_parts(&identity).expect("an identity");
+        *waiting.entry(account.to_owned()).or_default() += 1;
+        assert_eq!(account, scheduled.priced.payment.debit_account);
+    }
+    for (id, account) in accounts(std::slice::from_ref(task)) {
+        assert_eq!(account.waiting, waiting.get(&id).copied().unwrap_or_default(), "{id}: payments that wait");
+    }
+    let outcomes = task.state.values(PAYMENT_OUTCOMES);
+    let collecting = task.state.values(OPEN_JOURNALS).len();
+    let told = outcomes.iter().filter(|(_, outcome)| outcome.aftermath == Aftermath::Waiting).count();
+    assert_eq!(told, collecting + waiting.values().sum::<u32>() as usize, "outcomes of payments that wait");
+}
+
+/// In clearing stands what was given for journals that are still collecting.
+fn clearing(task: &Driver) {
+    let given: i64 = task
+        .state
+        .values(OPEN_JOURNALS)
+        .iter()
+        .map(|(_, journal)| {
+            assert!(journal.waiting > 0, "{journal:?}");
+            journal.own_minor + journal.collected.values().sum::<i64>()
+        })
+        .sum();
+    let accounts = accounts(std::slice::from_ref(task));
+    let clearing = accounts.values().filter(|account| account.kind == AccountKind::Clearing);
+    assert_eq!(clearing.map(|account| account.posted_minor).sum::<i64>(), given, "in clearing");
+}
+
 /// Nothing is given back twice.
 fn receipts(world: &World) {
     for (_, receipt) in world.tasks().iter().flat_map(|task| task.state.values(RECEIPTS)) {
@@ -108,6 +146,9 @@ fn incoming(world: &World, accounts: &BTreeMap<String, Account>) {
 
 /// When all is quiet, accounts expect no more than is held for them. Less, where they could not be told.
 pub(super) fn quiet(world: &World) {
+    for task in world.tasks() {
+        assert_eq!(task.state.len(OPEN_JOURNALS.name()), 0, "quiet, but a journal is collecting");
+    }
     let mut held: BTreeMap<String, i64> = BTreeMap::new();
     for (_, outcome) in world.tasks().iter().flat_map(|task| task.state.values(PAYMENT_OUTCOMES)) {
         let held_minor = outcome.hold.map_or(0, |hold| hold.held_minor);

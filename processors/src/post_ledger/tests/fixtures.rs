@@ -1,18 +1,23 @@
 //! The bytes of the stores: what was written by a released version stays readable.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use tidemill_core::{EventTime, StateValue, Store};
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::identity;
-use tidemill_schemas::{AccountKind, Exchange, PaymentType, StatusCode};
+use tidemill_schemas::{
+    AccountKind, Date, Exchange, PaymentBody, PaymentType, PostingDates, PricedPayment, StatusCode,
+};
 use tidemill_testkit::MemoryState;
 
 use super::super::account_commands::{ACCOUNT_REQUEST_OUTCOMES, AccountRequestOutcome};
 use super::super::accounts::{ACCOUNTS, Account, CurrencyCode};
 use super::super::holds::{Hold, HoldState, OPEN_HOLDS, OpenHold};
+use super::super::journals::{OPEN_JOURNALS, OpenJournal};
 use super::super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
 use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, Receipt};
+use super::super::scheduled::{DUE_PAYMENTS, Due, SCHEDULED_PAYMENTS, Scheduled};
 use super::world::World;
 use crate::fingerprint::Fingerprint;
 use crate::fixture::{check_state, payment_body};
@@ -52,6 +57,7 @@ fn state_bytes_stay_as_they_are() {
         open_holds: 1,
         holds_opened: 7,
         next_expiry_at: EventTime(AT.0 + 2),
+        waiting: 3,
         opened_at: AT,
         last_event_time: EventTime(AT.0 + 1),
         customer: Some("cust-1".to_owned()),
@@ -97,8 +103,24 @@ fn state_bytes_stay_as_they_are() {
         outcomes_cursor: b"cursor".to_vec(),
         holds_cursor: b"holds".to_vec(),
         receipts_cursor: b"receipts".to_vec(),
+        last_created_at: Some(AT),
+        witnessed_at: Some(EventTime(AT.0 - 1)),
+        next_due_at: Some(AT),
     };
     check(SWEEP, &sweep);
+    let journal = OpenJournal {
+        own_minor: 4_000,
+        credits: BTreeMap::from([("acc-2".to_owned(), 5_000)]),
+        waiting: 1,
+        collected: BTreeMap::from([("acc-3".to_owned(), 700)]),
+        refused: Some("insufficient_funds".to_owned()),
+    };
+    check(OPEN_JOURNALS, &journal);
+    let payment = PaymentBody { execute_at: Some(AT), ..payment_body() };
+    let dates = Some(PostingDates { booking_date: Date(20_484), value_date: Date(20_485) });
+    let priced = PricedPayment { payment, fee_minor: 40, fee_schedule: "standard@1".to_owned(), exchange: None, dates };
+    check(SCHEDULED_PAYMENTS, &Scheduled { priced, due_at: AT });
+    check(DUE_PAYMENTS, &Due {});
 }
 
 /// The hash is part of the bytes: a request sent again after an upgrade must still be the same request.

@@ -4,11 +4,13 @@ mod audit;
 mod fixtures;
 mod gives_back;
 mod holds;
+mod journals;
 mod precedence;
 mod reference;
 mod requests;
 mod retention;
 mod scenarios;
+mod scheduled;
 mod script;
 mod stories;
 mod streams;
@@ -37,6 +39,9 @@ fn settings_are_checked() {
         ("over_capture_percent = 101", Some("over_capture_percent")),
         ("reverse_when_spent = \"force\"", None),
         ("reverse_when_spent = \"ask\"", Some("")),
+        ("scheduled_per_account_max = 0", Some("scheduled_per_account_max")),
+        ("scheduled_grace_minutes = 1441", Some("scheduled_grace_minutes")),
+        ("retry_minutes = 0", Some("retry_minutes")),
     ];
     for (text, expected) in cases {
         let built = (SPEC.build)(&Settings(text.parse().expect("is TOML")));

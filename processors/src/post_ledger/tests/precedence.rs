@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder};
+use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder, StatusCode};
 
 use super::super::codes::{AccountCode, PaymentCode};
 use super::super::holds::HoldState;
-use super::super::outcomes::PAYMENT_OUTCOMES;
+use super::super::outcomes::{Aftermath, PAYMENT_OUTCOMES};
 use super::super::receipts::{self, RECEIPTS};
 use super::world::{Audits, Pay, World};
 
@@ -23,7 +23,8 @@ const SECOND: i64 = 1_000_000;
 impl Scene {
     /// Nothing is broken: the payment of this type would be posted.
     fn new(payment_type: PaymentType) -> Self {
-        let mut world = World::of_tasks(1, "holds_per_account_max = 3", Audits::OnDemand);
+        let mut world =
+            World::of_tasks(1, "holds_per_account_max = 3\nscheduled_per_account_max = 3", Audits::OnDemand);
         for (account, kind) in [("a", AccountKind::External), ("b", AccountKind::External)] {
             world.request(account, open("EUR", kind, 100_000));
         }
@@ -48,6 +49,12 @@ impl Scene {
                 assert_eq!(world.pay(&chargeback), "posted");
                 world.deliver_all();
             }
+            PaymentType::Journal => pay.credits = [("b".to_owned(), 600), ("c".to_owned(), 400)].into(),
+            PaymentType::Cancel => {
+                let waits =
+                    Pay { waits_micros: Some(60 * SECOND), ..Pay::new(PaymentType::Transfer, "h", "a", "b", 1_000) };
+                assert_eq!(world.pay(&waits), "posted");
+            }
             PaymentType::FxExchange => {
                 pay.exchange = Some(Exchange {
                     quote: "q-1".to_owned(),
@@ -65,6 +72,7 @@ impl Scene {
 
     /// Breaks the rule of `code`; `false` where it cannot be broken beside those that are broken already.
     fn break_rule(&mut self, code: PaymentCode) -> bool {
+        let is_waiting = self.pay.payment_type == PaymentType::Cancel;
         let is_hold = matches!(
             self.pay.payment_type,
             PaymentType::Increment | PaymentType::Capture | PaymentType::Void | PaymentType::ForcePost
@@ -73,12 +81,16 @@ impl Scene {
             PaymentCode::IdempotencyConflict => {
                 let first = Pay { amount_minor: self.pay.amount_minor + 7, ..self.pay.clone() };
                 let first = Pay { payment_type: PaymentType::Transfer, reference: None, lasts_micros: None, ..first };
+                let first = Pay { exchange: None, credits: Default::default(), ..first };
                 self.world.pay(&first);
             }
             PaymentCode::DebitAccountNotFound => self.pay.from = "nobody".to_owned(),
             PaymentCode::CurrencyMismatch => self.pay.currency = "JPY".to_owned(),
             PaymentCode::SettlementAccountRequired => self.change(|account| account.kind = AccountKind::Customer),
             PaymentCode::ReferenceNotFound => self.pay.reference = Some("nothing".to_owned()),
+            PaymentCode::ReferenceNotOpen if is_waiting => {
+                self.change_hold(|outcome| outcome.status = StatusCode::ACSC)
+            }
             PaymentCode::ReferenceNotOpen if is_hold => self.change_hold_type(),
             PaymentCode::ReferenceNotOpen => self.change_receipt(|receipt| receipt.payment_type = PaymentType::Refund),
             PaymentCode::ReferenceMismatch if is_hold => self.pay.to = "c".to_owned(),
@@ -97,6 +109,12 @@ impl Scene {
             }
             PaymentCode::DebitAccountClosed => self.change(|account| account.closed = true),
             PaymentCode::DebitAccountFrozen => self.change(|account| account.debits_frozen = true),
+            PaymentCode::AlreadyExecuted => self.change_hold(|outcome| outcome.aftermath = Aftermath::Executed),
+            PaymentCode::AlreadyCancelled => self.change_hold(|outcome| outcome.aftermath = Aftermath::Cancelled),
+            PaymentCode::LimitExceeded if self.pay.payment_type.can_be_scheduled() => {
+                self.pay.waits_micros = Some(60 * SECOND);
+                self.change(|account| account.waiting = 3);
+            }
             PaymentCode::LimitExceeded => self.change(|account| account.open_holds = 3),
             PaymentCode::AmountOverflow => self.change(|account| {
                 account.posted_minor = i64::MIN;
@@ -156,7 +174,7 @@ impl Scene {
 fn reference(payment_type: PaymentType) -> Option<&'static str> {
     match payment_type {
         PaymentType::Transfer | PaymentType::Deposit | PaymentType::Withdrawal => None,
-        PaymentType::Authorise | PaymentType::FxExchange => None,
+        PaymentType::Authorise | PaymentType::FxExchange | PaymentType::Journal => None,
         _ => Some("h"),
     }
 }
@@ -169,7 +187,8 @@ fn open(currency: &str, kind: AccountKind, limit_minor: i64) -> AccountAction {
 fn exclude_each_other(earlier: PaymentCode, later: PaymentCode) -> bool {
     use PaymentCode as Code;
     let state = [Code::AlreadyCaptured, Code::AlreadyVoided, Code::HoldExpired];
-    state.contains(&earlier) && state.contains(&later)
+    let waited = [Code::AlreadyExecuted, Code::AlreadyCancelled];
+    [state.as_slice(), &waited].iter().any(|states| states.contains(&earlier) && states.contains(&later))
 }
 
 #[test]

@@ -64,7 +64,39 @@ struct Received {
 enum Leg {
     Credit(Pay),
     Return(Pay),
-    Announce { from: String, id: String, to: String, currency: String, held: i128 },
+    Announce {
+        from: String,
+        id: String,
+        to: String,
+        currency: String,
+        held: i128,
+    },
+    /// Of the journal of a payment, from or to one of its further payers.
+    Collect(Pay, String),
+    Collected(Pay, String, &'static str),
+    Uncollect(Pay, String),
+    Execute(Key),
+}
+
+/// Debit account and id of a payment.
+type Key = (String, String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Waiting,
+    Executed,
+    Refused,
+    Cancelled,
+}
+
+/// A payment that waits.
+#[derive(Clone, Debug)]
+struct Waiting {
+    pay: Pay,
+    due: i64,
+    until: i64,
+    /// Word of its time is on its way.
+    released: bool,
 }
 
 /// What the settings of the ledger under test say, as far as they change an answer.
@@ -73,6 +105,8 @@ pub(super) struct Policy {
     pub(super) over_capture_percent: i128,
     pub(super) force_reversals: bool,
     pub(super) return_fee: bool,
+    pub(super) grace_micros: i64,
+    pub(super) retry_micros: i64,
 }
 
 pub(super) struct Reference {
@@ -87,6 +121,14 @@ pub(super) struct Reference {
     /// What the house holds and has earned by exchanges, by currency.
     pub(super) positions: BTreeMap<String, i128>,
     pub(super) spreads: BTreeMap<String, i128>,
+    waits: HashMap<Key, Wait>,
+    waiting: Vec<Waiting>,
+    /// When a payment was carried out that had waited.
+    executed_at: HashMap<Key, i64>,
+    /// By journal: who has answered what.
+    answers: HashMap<Key, BTreeMap<String, &'static str>>,
+    /// By task: when the last payment was made, and what two in a row have witnessed.
+    clocks: Vec<(i64, i64)>,
 }
 
 impl RefAccount {
@@ -113,6 +155,11 @@ impl Reference {
             suspense: 0,
             positions: BTreeMap::new(),
             spreads: BTreeMap::new(),
+            waits: HashMap::new(),
+            waiting: Vec::new(),
+            executed_at: HashMap::new(),
+            answers: HashMap::new(),
+            clocks: vec![(i64::MIN, i64::MIN); tasks],
         }
     }
 
@@ -149,6 +196,7 @@ impl Reference {
         if code == "posted" && pay.payment_type == Type::Authorise {
             self.announce(&pay.from, &pay.id);
         }
+        self.tick(&pay.from, at);
         code
     }
 
@@ -159,6 +207,10 @@ impl Reference {
         let amount = i128::from(pay.amount_minor);
         let kind = pay.payment_type;
         let of_hold = matches!(kind, Type::Increment | Type::Capture | Type::Void | Type::ForcePost);
+        let waits = waits(pay, at, now);
+        let wait = pay.reference.as_ref().and_then(|id| self.waits.get(&(pay.from.clone(), id.clone())));
+        let cancels = kind == Type::Cancel;
+        let takes = !matches!(kind, Type::Void | Type::Cancel);
         let of_receipt = matches!(kind, Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal);
         let reference = pay.reference.clone();
         let original = reference.as_ref().and_then(|id| self.paid.get(&(pay.from.clone(), id.clone())));
@@ -175,7 +227,9 @@ impl Reference {
         let authorised = hold.map_or(0, |hold| hold.authorised);
         let is_late = |wanted: State| of_hold && kind != Type::ForcePost && state == Some(wanted);
         let needed = match kind {
-            Type::Transfer | Type::Deposit | Type::Withdrawal | Type::FxExchange => amount + i128::from(pay.fee_minor),
+            Type::Transfer | Type::Deposit | Type::Withdrawal if waits => 0,
+            Type::Transfer | Type::Deposit | Type::Withdrawal => amount + i128::from(pay.fee_minor),
+            Type::FxExchange | Type::Journal => amount,
             Type::Authorise => amount,
             Type::Increment => amount - authorised,
             Type::Capture => amount - amount.min(held),
@@ -190,14 +244,22 @@ impl Reference {
                 "settlement_account_required",
                 kind == Type::Deposit && !matches!(account.kind, AccountKind::Asset | AccountKind::External),
             ),
-            ("reference_not_found", (needs_hold && original.is_none()) || (of_receipt && receipt.is_none())),
+            (
+                "reference_not_found",
+                ((needs_hold || cancels) && original.is_none()) || (of_receipt && receipt.is_none()),
+            ),
             (
                 "reference_not_open",
                 (needs_hold && original.is_some_and(|paid| paid.pay.payment_type != Type::Authorise))
+                    || (cancels && matches!(wait, None | Some(Wait::Refused)))
                     || (of_receipt && receipt.is_some_and(|receipt| !can_go_back(kind, receipt.payment_type))),
             ),
             // The payee is compared before it is seen that there is no hold.
-            ("reference_mismatch", needs_hold && original.is_some_and(|paid| paid.pay.to != pay.to)),
+            ("reference_mismatch", (needs_hold || cancels) && original.is_some_and(|paid| paid.pay.to != pay.to)),
+            (
+                "reference_mismatch",
+                cancels && amount != 0 && original.is_some_and(|paid| paid.pay.amount_minor != pay.amount_minor),
+            ),
             ("reference_not_open", of_hold && kind != Type::ForcePost && hold.is_none()),
             (
                 "reference_mismatch",
@@ -213,9 +275,11 @@ impl Reference {
             ("already_captured", of_hold && state == Some(State::Captured)),
             ("already_voided", is_late(State::Voided)),
             ("already_reversed", of_receipt && receipt.is_some_and(|receipt| receipt.reversed)),
+            ("already_executed", cancels && wait == Some(&Wait::Executed)),
+            ("already_cancelled", cancels && wait == Some(&Wait::Cancelled)),
             ("hold_expired", is_late(State::Expired) || (kind == Type::Authorise && at + lasts(pay) <= now)),
-            ("debit_account_closed", kind != Type::Void && account.closed),
-            ("debit_account_frozen", kind != Type::Void && account.debits_frozen),
+            ("debit_account_closed", takes && account.closed),
+            ("debit_account_frozen", takes && account.debits_frozen),
             ("insufficient_funds", is_checked && needed > 0 && account.available(self.held(&pay.from, now)) < needed),
         ];
         rules.into_iter().find(|(_, is_broken)| *is_broken).map_or("posted", |(code, _)| code)
@@ -279,6 +343,29 @@ impl Reference {
                     _ => receipt.back += amount,
                 }
             }
+            Type::Cancel => {
+                self.waits.insert((pay.from.clone(), reference.clone()), Wait::Cancelled);
+                self.waiting.retain(|waiting| waiting.pay.from != pay.from || waiting.pay.id != reference);
+                return None;
+            }
+            Type::Transfer | Type::Deposit | Type::Withdrawal if waits(pay, at, self.accounts[&pay.from].clock) => {
+                let (due, until) =
+                    (at + pay.waits_micros.unwrap_or(0), at + pay.retries_micros.unwrap_or(i64::MIN / 2));
+                self.waits.insert((pay.from.clone(), pay.id.clone()), Wait::Waiting);
+                self.waiting.push(Waiting { pay: pay.clone(), due, until, released: false });
+                return None;
+            }
+            Type::Journal => {
+                self.accounts.get_mut(&pay.from).expect("was found").posted -= amount;
+                self.answers.insert((pay.from.clone(), pay.id.clone()), BTreeMap::new());
+                for payer in pay.debits.keys() {
+                    self.send(payer, Leg::Collect(pay.clone(), payer.clone()));
+                }
+                if pay.debits.is_empty() {
+                    self.pay_out(pay);
+                }
+                return None;
+            }
             Type::Transfer | Type::Deposit | Type::Withdrawal | Type::FxExchange => {}
         }
         let mut leg = pay.clone();
@@ -297,6 +384,124 @@ impl Reference {
         None
     }
 
+    fn pay_out(&mut self, pay: &Pay) {
+        for (to, amount_minor) in &pay.credits {
+            self.send(to, Leg::Credit(Pay { to: to.clone(), amount_minor: *amount_minor, ..pay.clone() }));
+        }
+    }
+
+    /// The clock of the task that owns the account, and what becomes due by it.
+    fn tick(&mut self, account: &str, at: i64) {
+        let tasks = u32::try_from(self.clocks.len()).expect("a few");
+        let task = partition_of(account.as_bytes(), tasks);
+        let (last, witnessed) = self.clocks[task as usize];
+        let now = witnessed.max(last.min(at));
+        self.clocks[task as usize] = (at, now);
+        let is_due = |waiting: &&mut Waiting| {
+            let is_here = partition_of(waiting.pay.from.as_bytes(), tasks) == task;
+            is_here && !waiting.released && waiting.due <= now.saturating_sub(self.policy.grace_micros)
+        };
+        let mut due: Vec<&mut Waiting> = self.waiting.iter_mut().filter(is_due).collect();
+        due.sort_by_key(|waiting| {
+            let (from, id) = (waiting.pay.from.clone(), waiting.pay.id.clone());
+            (waiting.due, from.len(), from, id.len(), id)
+        });
+        let mut keys = Vec::new();
+        for waiting in due.into_iter().take(32) {
+            waiting.released = true;
+            keys.push((waiting.pay.from.clone(), waiting.pay.id.clone()));
+        }
+        for key in keys {
+            self.send(&key.0.clone(), Leg::Execute(key));
+        }
+    }
+
+    fn execute(&mut self, key: &Key) {
+        let is_it = |waiting: &Waiting| (&waiting.pay.from, &waiting.pay.id) == (&key.0, &key.1);
+        let Some(place) = self.waiting.iter().position(is_it) else { return };
+        let Waiting { pay, due, until, .. } = self.waiting[place].clone();
+        let pay = Pay { waits_micros: None, ..pay };
+        let code = self.first_broken(&pay, due);
+        let retry = due + self.policy.retry_micros;
+        if code == "insufficient_funds" && retry <= until {
+            (self.waiting[place].due, self.waiting[place].released) = (retry, false);
+        } else {
+            self.waiting.remove(place);
+            self.waits.insert(key.clone(), if code == "posted" { Wait::Executed } else { Wait::Refused });
+        }
+        self.look_at(&pay.from, &pay.currency, due);
+        if code == "posted" {
+            let account = self.accounts.get_mut(&pay.from).expect("was found");
+            account.clock = account.clock.max(due);
+            self.executed_at.insert(key.clone(), due);
+            self.carry_out(&pay, due);
+        }
+    }
+
+    /// Whoever looks at an account that is to pay gives free what is over, even if nothing comes of it.
+    fn look_at(&mut self, name: &str, currency: &str, at: i64) {
+        let Some(account) = self.accounts.get(name).filter(|account| account.currency == currency) else { return };
+        let now = account.clock.max(at);
+        let ends = self.paid.values().filter(|paid| paid.pay.from == name).filter_map(|paid| paid.hold.as_ref());
+        let over = ends.filter(|hold| hold.state == State::Open && hold.expires_at <= now).map(|hold| hold.expires_at);
+        let last = over.max().unwrap_or(i64::MIN);
+        self.expire(name, now);
+        let account = self.accounts.get_mut(name).expect("was found");
+        account.clock = account.clock.max(last);
+    }
+
+    /// A further payer of a journal is asked.
+    fn collect(&mut self, pay: Pay, payer: String, at: i64) {
+        let leg = Pay { amount_minor: pay.debits[&payer], ..Pay::new(Type::Refund, &pay.id, &payer, &pay.from, 0) };
+        let account = self.accounts.get(&payer);
+        let code = match account {
+            None => "debit_account_not_found",
+            Some(account) if account.currency != pay.currency => "currency_mismatch",
+            Some(account) if account.closed => "debit_account_closed",
+            Some(account) if account.debits_frozen => "debit_account_frozen",
+            Some(account) => {
+                let needs = !matches!(account.kind, AccountKind::Asset | AccountKind::Expense);
+                let available = account.available(self.held(&payer, account.clock.max(at)));
+                if needs && available < i128::from(leg.amount_minor) { "insufficient_funds" } else { "posted" }
+            }
+        };
+        self.look_at(&payer, &pay.currency, at);
+        if code == "posted" {
+            let account = self.accounts.get_mut(&payer).expect("was found");
+            account.posted -= i128::from(leg.amount_minor);
+            account.clock = account.clock.max(at);
+        }
+        self.send(&pay.from.clone(), Leg::Collected(pay, payer, code));
+    }
+
+    fn collected(&mut self, pay: &Pay, payer: String, code: &'static str, at: i64) {
+        let answers = self.answers.get_mut(&(pay.from.clone(), pay.id.clone())).expect("was asked");
+        answers.insert(payer, code);
+        if answers.len() < pay.debits.len() {
+            return;
+        }
+        if answers.values().all(|code| *code == "posted") {
+            return self.pay_out(pay);
+        }
+        let given: Vec<String> =
+            answers.iter().filter(|(_, code)| **code == "posted").map(|(payer, _)| payer.clone()).collect();
+        self.give_back(&pay.from, i128::from(pay.amount_minor), &pay.currency, at);
+        for payer in given {
+            self.send(&payer, Leg::Uncollect(pay.clone(), payer.clone()));
+        }
+    }
+
+    fn give_back(&mut self, name: &str, amount: i128, currency: &str, at: i64) {
+        let account = self.accounts.get_mut(name);
+        match account.filter(|account| account.currency == currency && !account.closed && !account.credits_frozen) {
+            Some(account) => {
+                account.posted += amount;
+                account.clock = account.clock.max(at);
+            }
+            None => self.suspense += amount,
+        }
+    }
+
     /// What an exchange, or its reversal, does to the house: all of it, or with −1 all of it back.
     fn swap(&mut self, pay: &Pay, sign: i128) {
         let Some(exchange) = &pay.exchange else { return };
@@ -311,7 +516,14 @@ impl Reference {
     /// One task takes in its next leg, if there is one.
     pub(super) fn deliver(&mut self, task: usize, times: &HashMap<(String, String), i64>) -> bool {
         let Some(leg) = self.under_way[task].pop_front() else { return false };
+        let at = |pay: &Pay| times[&(pay.from.clone(), pay.id.clone())];
         match leg {
+            Leg::Collect(pay, payer) => self.collect(pay.clone(), payer, at(&pay)),
+            Leg::Collected(pay, payer, code) => self.collected(&pay, payer, code, at(&pay)),
+            Leg::Uncollect(pay, payer) => {
+                self.give_back(&payer, i128::from(pay.debits[&payer]), &pay.currency, at(&pay));
+            }
+            Leg::Execute(key) => self.execute(&key),
             Leg::Credit(pay) => self.credit(pay, times),
             Leg::Return(pay) => self.take_back(&pay, times),
             Leg::Announce { from, id, to, currency, held } => {
@@ -329,6 +541,8 @@ impl Reference {
     }
 
     fn credit(&mut self, pay: Pay, times: &HashMap<(String, String), i64>) {
+        let key = (pay.from.clone(), pay.id.clone());
+        let at = self.executed_at.get(&key).copied().unwrap_or_else(|| times[&key]);
         let account = self.accounts.get_mut(&pay.to);
         let takes = account.filter(|account| {
             let is_outside = matches!(account.kind, AccountKind::Asset | AccountKind::External);
@@ -343,7 +557,7 @@ impl Reference {
         };
         let amount = arriving(&pay).0;
         account.posted += amount;
-        account.clock = account.clock.max(times[&(pay.from.clone(), pay.id.clone())]);
+        account.clock = account.clock.max(at);
         let reference = pay.reference.clone().unwrap_or_default();
         if pay.payment_type == Type::Reverse && self.policy.return_fee {
             let fee = self.paid.get(&(pay.to.clone(), reference.clone())).map_or(0, |paid| paid.fee);
@@ -356,7 +570,8 @@ impl Reference {
             let receipt = self.received.get_mut(&(pay.to.clone(), pay.from.clone(), original));
             receipt.expect("was charged back").back -= amount;
         }
-        if can_go_back(Type::Reverse, pay.payment_type) || pay.payment_type == Type::Chargeback {
+        let can_be_undone = matches!(pay.payment_type, Type::Chargeback | Type::FxExchange);
+        if can_go_back(Type::Refund, pay.payment_type) || can_be_undone {
             let exchange = pay.exchange.clone();
             let received = Received { payment_type: pay.payment_type, amount, back: 0, reversed: false, exchange };
             self.received.insert((pay.to, pay.from, pay.id), received);
@@ -364,6 +579,8 @@ impl Reference {
     }
 
     fn take_back(&mut self, pay: &Pay, times: &HashMap<(String, String), i64>) {
+        let key = (pay.from.clone(), pay.id.clone());
+        let at = self.executed_at.get(&key).copied().unwrap_or_else(|| times[&key]);
         let amount = i128::from(pay.amount_minor);
         let fee = if self.policy.return_fee { i128::from(pay.fee_minor) } else { 0 };
         self.fees -= fee;
@@ -374,7 +591,7 @@ impl Reference {
             return;
         };
         account.posted += amount + fee;
-        account.clock = account.clock.max(times[&(pay.from.clone(), pay.id.clone())]);
+        account.clock = account.clock.max(at);
         let key = (pay.from.clone(), pay.to.clone(), pay.reference.clone().unwrap_or_default());
         if let Some(receipt) = self.received.get_mut(&key) {
             match pay.payment_type {
@@ -473,7 +690,11 @@ fn can_go_back(how: Type, what: Type) -> bool {
     match how {
         Type::ChargebackReversal => what == Type::Chargeback,
         Type::Reverse if what == Type::FxExchange => true,
-        _ => matches!(what, Type::Transfer | Type::Deposit | Type::Withdrawal | Type::Capture | Type::ForcePost),
+        Type::Reverse if what == Type::Journal => false,
+        _ => matches!(
+            what,
+            Type::Transfer | Type::Deposit | Type::Withdrawal | Type::Capture | Type::ForcePost | Type::Journal
+        ),
     }
 }
 
@@ -488,6 +709,11 @@ fn arriving(pay: &Pay) -> (i128, &str) {
     }
 }
 
+/// Whether the time of a payment is still to come.
+fn waits(pay: &Pay, at: i64, now: i64) -> bool {
+    pay.waits_micros.is_some_and(|micros| at + micros > now)
+}
+
 fn lasts(pay: &Pay) -> i64 {
     pay.lasts_micros.unwrap_or(HOLD_MICROS)
 }
@@ -497,6 +723,8 @@ fn same_body(one: &Pay, other: &Pay) -> bool {
         == (other.payment_type, &other.to, other.amount_minor, &other.currency)
         && one.exchange.as_ref().map(|exchange| &exchange.quote)
             == other.exchange.as_ref().map(|exchange| &exchange.quote)
+        && (one.waits_micros, one.retries_micros) == (other.waits_micros, other.retries_micros)
+        && (&one.debits, &one.credits) == (&other.debits, &other.credits)
         && (&one.reference, one.lasts_micros, one.remainder) == (&other.reference, other.lasts_micros, other.remainder)
 }
 

@@ -142,6 +142,8 @@ fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
         payment_type: PaymentType::Transfer,
         reference: None,
         exchange: None,
+        booking_date: None,
+        value_date: None,
     };
     let cases = [
         Instruction { amount_minor: 0, ..sound.clone() },
@@ -150,7 +152,11 @@ fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
         Instruction { kind: InstructionKind::Return, ..sound.clone() },
         Instruction { kind: InstructionKind::Return, account_id: "a".to_owned(), ..sound.clone() },
         Instruction { kind: InstructionKind::Announce, amount_minor: -1, ..sound.clone() },
-        Instruction { kind: InstructionKind::Announce, account_id: "a".to_owned(), ..sound },
+        Instruction { kind: InstructionKind::Announce, account_id: "a".to_owned(), ..sound.clone() },
+        Instruction { kind: InstructionKind::Collect, amount_minor: 0, ..sound.clone() },
+        Instruction { kind: InstructionKind::Collected, account_id: "a".to_owned(), ..sound.clone() },
+        Instruction { kind: InstructionKind::Uncollect, account_id: "a".to_owned(), ..sound.clone() },
+        Instruction { kind: InstructionKind::Execute, account_id: "b".to_owned(), ..sound },
     ];
     for instruction in cases {
         let mut world = World::new("");

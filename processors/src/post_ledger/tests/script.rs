@@ -15,6 +15,8 @@
 //! | `balance <account>`, `available <account>`, `account <account>`, `entries <account>`, `status <payment>`, `alerts` | |
 //! | `total <in_transit|fees|suspense>`: over all tasks, in EUR | |
 
+use std::collections::BTreeMap;
+
 use tidemill_core::{Amount, Currency};
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
 use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder, Verdict};
@@ -41,7 +43,7 @@ pub(super) fn play_with(settings: &str, scenario: &str) -> World {
         let result = play_line(&mut world, &words);
         let default = match words[0] {
             "open" | "close" | "freeze" | "thaw" | "limit" => "applied",
-            "deliver" => "",
+            "deliver" | "tick" => "",
             _ => "posted",
         };
         assert_eq!(result, expected.unwrap_or(default), "{line}");
@@ -84,6 +86,10 @@ fn play_line(world: &mut World, words: &[&str]) -> String {
         ["limit", account, amount, ..] => {
             let action = AccountAction::ChangeLimit { limit_minor: minor(amount), currency: currency.to_owned() };
             world.request(account, action).to_owned()
+        }
+        ["tick"] => {
+            world.tick();
+            String::new()
         }
         ["deliver"] => {
             world.deliver_all();
@@ -128,6 +134,9 @@ fn answer(world: &World, words: &[&str]) -> String {
 }
 
 fn payment(words: &[&str], currency: &str) -> Option<Pay> {
+    if let ["journal", id, from, ..] = *words {
+        return Some(journal(id, from, words, currency));
+    }
     let [verb, id, from, to, amount, ..] = *words else { return None };
     let payment_type = match verb {
         "pay" | "decline" => PaymentType::Transfer,
@@ -146,8 +155,26 @@ fn payment(words: &[&str], currency: &str) -> Option<Pay> {
         remainder: if words.contains(&"keep") { Remainder::Keep } else { Remainder::Release },
         verdict: if verb == "decline" { Verdict::Decline } else { Verdict::Accept },
         exchange: exchange(words, amount, currency),
+        waits_micros: option(words, "waits").map(micros),
+        retries_micros: option(words, "retries").map(micros),
         ..Pay::new(payment_type, id, from, to, amount_minor)
     })
+}
+
+/// `journal j a 60.00 b 40.00 to c 70.00 d 30.00`: who pays what, the first leading, to whom what.
+fn journal(id: &str, from: &str, words: &[&str], currency: &str) -> Pay {
+    let to = words.iter().position(|word| *word == "to").expect("somebody is paid");
+    let end = words.iter().position(|word| *word == "in").unwrap_or(words.len());
+    let legs = |words: &[&str]| {
+        let pairs = words.chunks_exact(2);
+        pairs.map(|leg| (leg[0].to_owned(), parse_minor(leg[1], currency))).collect::<BTreeMap<String, i64>>()
+    };
+    let credits = legs(&words[to + 1..end]);
+    let first = credits.keys().next().expect("somebody is paid").clone();
+    let mut debits = legs(&words[2..to]);
+    let amount_minor = debits.remove(from).expect("the first pays");
+    let currency = currency.to_owned();
+    Pay { debits, credits, currency, ..Pay::new(PaymentType::Journal, id, from, &first, amount_minor) }
 }
 
 /// `100.00 in EUR for 108.00 USD spread 0.50`

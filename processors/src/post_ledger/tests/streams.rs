@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
@@ -25,6 +25,8 @@ struct Stream {
     recent: Vec<Pay>,
     times: HashMap<(String, String), i64>,
     payments: u32,
+    /// Of eight payments that can wait, so many do.
+    waits_of_eight: u32,
     /// How often each answer was given.
     answers: BTreeMap<&'static str, u32>,
 }
@@ -32,12 +34,13 @@ struct Stream {
 const KINDS: [AccountKind; 4] =
     [AccountKind::Customer, AccountKind::Merchant, AccountKind::External, AccountKind::Asset];
 const RECENT_MAX: usize = 40;
-const BEGINNINGS: [PaymentType; 5] = [
+const BEGINNINGS: [PaymentType; 6] = [
     PaymentType::Transfer,
     PaymentType::Deposit,
     PaymentType::Withdrawal,
     PaymentType::Authorise,
     PaymentType::FxExchange,
+    PaymentType::Journal,
 ];
 const OF_HOLDS: [PaymentType; 4] =
     [PaymentType::Increment, PaymentType::Capture, PaymentType::Void, PaymentType::ForcePost];
@@ -49,12 +52,16 @@ impl Stream {
             over_capture_percent: *[0, 15].choose(&mut random).expect("two"),
             force_reversals: random.random(),
             return_fee: random.random(),
+            grace_micros: *[0, 60_000_000].choose(&mut random).expect("two"),
+            retry_micros: *[60_000_000, 600_000_000].choose(&mut random).expect("two"),
         };
         let settings = format!(
-            "over_capture_percent = {}\nreverse_when_spent = \"{}\"\nreturn_fee = {}\nrefund_days = 3650\noutcome_retention_days = 3650",
+            "over_capture_percent = {}\nreverse_when_spent = \"{}\"\nreturn_fee = {}\nrefund_days = 3650\noutcome_retention_days = 3650\nscheduled_grace_minutes = {}\nretry_minutes = {}",
             policy.over_capture_percent,
             if policy.force_reversals { "force" } else { "refuse" },
-            policy.return_fee
+            policy.return_fee,
+            policy.grace_micros / 60_000_000,
+            policy.retry_micros / 60_000_000
         );
         let mut stream = Self {
             seed,
@@ -65,6 +72,7 @@ impl Stream {
             recent: Vec::new(),
             times: HashMap::new(),
             payments: 0,
+            waits_of_eight: 1,
             answers: BTreeMap::new(),
         };
         stream.open_accounts();
@@ -152,7 +160,7 @@ impl Stream {
         let earlier = self.recent.choose(&mut self.random).cloned();
         if let Some(earlier) = earlier.clone().filter(|_| self.random.random_ratio(1, 15)) {
             let changed = self.random.random_ratio(1, 3);
-            return if changed { Pay { amount_minor: earlier.amount_minor + 1, ..earlier } } else { earlier };
+            return if changed { altered(earlier) } else { earlier };
         }
         self.payments += 1;
         let id = format!("p{}", self.payments);
@@ -164,7 +172,7 @@ impl Stream {
         let is_linked = !BEGINNINGS.contains(&payment_type);
         if let Some(earlier) = earlier.filter(|_| is_linked && self.random.random_ratio(19, 20)) {
             pay.reference = Some(self.root(&earlier));
-            let gives_back = !OF_HOLDS.contains(&payment_type);
+            let gives_back = !OF_HOLDS.contains(&payment_type) && payment_type != PaymentType::Cancel;
             let (one, other) = (earlier.from, earlier.to);
             (pay.from, pay.to) = if gives_back { (other, one) } else { (one, other) };
             let part = self.random.random_range(1..4);
@@ -174,11 +182,19 @@ impl Stream {
         } else if is_linked && payment_type != PaymentType::ForcePost {
             pay.reference = Some("nothing".to_owned());
         }
-        if payment_type == PaymentType::Void && self.random.random() {
+        if matches!(payment_type, PaymentType::Void | PaymentType::Cancel) && self.random.random() {
             pay.amount_minor = 0;
         }
         if payment_type == PaymentType::Authorise && self.random.random_ratio(3, 4) {
             pay.lasts_micros = Some(self.random.random_range(1..1_000_000_000));
+        }
+        if payment_type.can_be_scheduled() && self.random.random_ratio(self.waits_of_eight, 8) {
+            pay.waits_micros = Some(self.random.random_range(1..1_000_000_000));
+            pay.retries_micros =
+                Some(self.random.random_range(1_000_000_000..2_000_000_000)).filter(|_| self.random.random());
+        }
+        if payment_type == PaymentType::Journal {
+            self.add_legs(&mut pay, first);
         }
         if payment_type == PaymentType::Capture && self.random.random() {
             pay.remainder = Remainder::Keep;
@@ -194,6 +210,25 @@ impl Stream {
             pay.verdict = Verdict::Decline;
         }
         pay
+    }
+
+    /// Some more payers, and who shares what they pay.
+    fn add_legs(&mut self, pay: &mut Pay, leader: usize) {
+        let mut others: Vec<String> = self.names.clone();
+        others.remove(leader);
+        others.shuffle(&mut self.random);
+        for _ in 0..self.random.random_range(0..=2) {
+            let amount_minor = self.random.random_range(1..60);
+            pay.debits.extend(others.pop().map(|payer| (payer, amount_minor)));
+        }
+        let mut left_minor = pay.amount_minor + pay.debits.values().sum::<i64>();
+        while others.len() > 1 && left_minor > 1 && self.random.random() {
+            let amount_minor = self.random.random_range(1..left_minor);
+            left_minor -= amount_minor;
+            pay.credits.extend(others.pop().map(|payee| (payee, amount_minor)));
+        }
+        pay.credits.extend(others.pop().map(|payee| (payee, left_minor)));
+        pay.to = pay.credits.keys().next().expect("somebody is paid").clone();
     }
 
     /// Mostly that of the debit account.
@@ -220,6 +255,7 @@ impl Stream {
     fn payment_type(&mut self, earlier: Option<&Pay>) -> PaymentType {
         let fitting: &[PaymentType] = match earlier.map(|earlier| earlier.payment_type) {
             _ if self.random.random_ratio(1, 3) => &BEGINNINGS,
+            _ if earlier.is_some_and(|earlier| earlier.waits_micros.is_some()) => &[PaymentType::Cancel],
             Some(PaymentType::Authorise | PaymentType::Increment) => &OF_HOLDS,
             Some(PaymentType::Capture) if self.random.random() => &OF_HOLDS,
             Some(PaymentType::Chargeback) => &[PaymentType::ChargebackReversal],
@@ -279,6 +315,14 @@ impl Stream {
     }
 }
 
+fn altered(pay: Pay) -> Pay {
+    let retries_micros = Some(3_000_000_000);
+    match pay.payment_type {
+        PaymentType::Journal => Pay { retries_micros, ..pay },
+        _ => Pay { amount_minor: pay.amount_minor + 1, ..pay },
+    }
+}
+
 /// Short streams with every invariant checked after every record.
 #[test]
 fn short_streams_keep_every_invariant() {
@@ -329,6 +373,8 @@ fn the_number_of_tasks_changes_no_balance() {
     for seed in 0..10 {
         let balances = [1, 2, 7].map(|tasks| {
             let mut stream = Stream::new(seed, tasks, 6, Audits::OnDemand);
+            // When a payment is due is said by the clock of its task.
+            stream.waits_of_eight = 0;
             quiet_run(&mut stream, 400)
         });
         assert_eq!(balances[0], balances[1], "seed {seed}");

@@ -67,6 +67,12 @@ pub(super) struct Pay {
     pub(super) verdict: Verdict,
     /// What an exchange was priced at.
     pub(super) exchange: Option<Exchange>,
+    /// After `created_at`: when it is carried out, and until when it is tried again.
+    pub(super) waits_micros: Option<i64>,
+    pub(super) retries_micros: Option<i64>,
+    /// What other accounts of a journal pay, and what its accounts are paid.
+    pub(super) debits: BTreeMap<String, i64>,
+    pub(super) credits: BTreeMap<String, i64>,
 }
 
 impl Pay {
@@ -84,6 +90,10 @@ impl Pay {
             remainder: Remainder::Release,
             verdict: Verdict::Accept,
             exchange: None,
+            waits_micros: None,
+            retries_micros: None,
+            debits: BTreeMap::new(),
+            credits: BTreeMap::new(),
         }
     }
 }
@@ -170,12 +180,34 @@ impl World {
             reference: pay.reference.clone(),
             expires_at: pay.lasts_micros.map(|micros| EventTime(created_at.0 + micros)),
             remainder: pay.remainder,
+            execute_at: pay.waits_micros.map(|micros| EventTime(created_at.0 + micros)),
+            retry_until: pay.retries_micros.map(|micros| EventTime(created_at.0 + micros)),
+            debits: pay.debits.clone(),
+            credits: pay.credits.clone(),
             quote: pay.exchange.as_ref().map(|exchange| exchange.quote.clone()),
             ..crate::fixture::payment_body()
         };
         payment.body_hash = body_hash(&payment);
         let fee_schedule = if pay.fee_minor > 0 { "standard@1".to_owned() } else { String::new() };
-        PricedPayment { payment, fee_minor: pay.fee_minor, fee_schedule, exchange: pay.exchange.clone().map(Box::new) }
+        PricedPayment {
+            payment,
+            fee_minor: pay.fee_minor,
+            fee_schedule,
+            exchange: pay.exchange.clone().map(Box::new),
+            dates: None,
+        }
+    }
+
+    /// Every task sees two payments made now. They are refused, for nobody has such an account.
+    pub(super) fn tick(&mut self) {
+        for task in 0..self.task_count() {
+            let mut names = (0..).map(|number: u32| format!("nobody-{number}"));
+            let from = names.find(|name| self.owner(name) == task).expect("some name is owned by each task");
+            for _ in 0..2 {
+                let id = format!("tick-{}", self.statuses.len());
+                assert_eq!(self.pay(&Pay::new(PaymentType::Transfer, &id, &from, "a", 1)), "debit_account_not_found");
+            }
+        }
     }
 
     /// A request with an id of its own.
@@ -258,7 +290,7 @@ impl World {
             *self.rebuilt_minor.entry(entry.contra_account_id.clone()).or_default() -= amount_minor;
         }
         // A position is the contra account of other lines, too, which are not its entries.
-        if entry.account_id.starts_with("fx_position.") {
+        if entry.account_id.starts_with("fx_position.") || entry.account_id.starts_with("clearing.") {
             return;
         }
         let entries = self.entries.entry(entry.account_id.clone()).or_default();
@@ -290,7 +322,8 @@ impl World {
     pub(super) fn under_way_minor(&self) -> BTreeMap<String, i128> {
         let mut open: BTreeMap<String, i128> = BTreeMap::new();
         let money = self.under_way.iter().flatten();
-        for instruction in money.filter(|instruction| instruction.kind != InstructionKind::Announce) {
+        let moves = |kind| !matches!(kind, InstructionKind::Announce | InstructionKind::Collect);
+        for instruction in money.filter(|instruction| moves(instruction.kind)) {
             *open.entry(instruction.currency.clone()).or_default() += i128::from(instruction.amount_minor);
         }
         open
@@ -349,9 +382,9 @@ pub(super) fn money(minor: i64, currency: &str) -> String {
     decimal(i128::from(minor), exponent)
 }
 
-/// Whether nothing but the memory of outcomes differs.
+/// Whether a store may change with a refusal: it holds outcomes, or what hangs on the clock that moves with them.
 pub(super) fn is_memory(store: &str) -> bool {
-    store.contains("outcomes")
+    store.contains("outcomes") || store == "due_payments"
 }
 
 /// The outcome of a resend.
