@@ -79,7 +79,9 @@ impl Report {
             count(u64::from(self.sent.unknown)),
             count(self.posted),
         ))?;
-        output::line(&format!("outcome readable after {p50} ms (median), {p95} ms (95 %), {p99} ms (99 %), {max} ms (longest)\n"))?;
+        output::line(&format!(
+            "outcome readable after {p50} ms (median), {p95} ms (95 %), {p99} ms (99 %), {max} ms (longest)\n"
+        ))?;
         if !self.recoveries.is_empty() {
             let shown = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| count(u64::from(value)));
             let row = |recovery: &Recovery| {
