@@ -9,7 +9,7 @@ ACCOUNTS ?= 5000000
 PAYMENTS ?= 5000000
 ROUNDS ?= 3
 
-.PHONY: help demo stack check test guard chaos bench bench-default bench-restart clean-data
+.PHONY: help demo stack check test guard chaos bench bench-curves bench-default bench-restart clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,12 @@ bench: ## The chain beside Kafka Streams and a plain copy, verified; writes docs
 	cargo build --release --package tidemill-bench
 	eval "$$(dev/stack env)" && $(TARGET)/release/bench chain compare --folder data/bench --payments $(PAYMENTS) \
 	  --rounds $(ROUNDS) --broker-pid "$$(cat "$${TIDEMILL_STACK_DIR:-data/stack}/kafka/pid")" --write docs/benchmarks
+
+bench-curves: ## The chain with ten thousand to five million accounts and one to 64 tasks; writes docs/benchmarks/curves.md
+	TIDEMILL_STACK_JIT=c2 dev/stack up
+	cargo build --release --package tidemill-bench
+	eval "$$(dev/stack env)" && $(TARGET)/release/bench chain curves --folder data/bench \
+	  --broker-pid "$$(cat "$${TIDEMILL_STACK_DIR:-data/stack}/kafka/pid")" --write docs/benchmarks
 
 # Its topics have the names of the topology, so it has a stack of its own, which must be new.
 bench-default: export TIDEMILL_STACK_DIR := $(CURDIR)/data/bench-default-stack
