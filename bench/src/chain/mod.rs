@@ -12,6 +12,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use crate::chain::topics::connect;
 use crate::failure::Result;
 
 #[derive(Args)]
