@@ -66,6 +66,10 @@ bugs! {
     StandbyAhead "standby_ahead" "Notes what a standby has applied one record too far.",
     StandbySkips "standby_skips" "Lets a standby begin one record behind its store's offset.",
     ForgetUndo "forget_undo" "Leaves the state as a rejected record had changed it.",
+    ForgetParked "forget_parked" "Lets later records of a parked key pass.",
+    FreeEarly "free_early" "Frees a parked key when its head is resolved, before what waits is released.",
+    ReleaseAnyOrder "release_any_order" "Releases what is parked in the order in which it is met.",
+    KeepScan "keep_scan" "Goes on releasing where it was after reading went back.",
 }
 
 thread_local! {

@@ -18,7 +18,7 @@ use tidemill_core::{
 };
 use tidemill_runtime::registry::{RegistryError, SchemaRegistry};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
+use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, ParkingLimits, Pipeline, Role, Stage, Topic, Unit};
 
 use crate::faults::Fault;
 use crate::scheduler::Sim;
@@ -332,9 +332,12 @@ pub(crate) fn topology() -> Topology {
             chain: vec![Link { processor, settings: Settings::default() }],
             output: None,
             dead_letters: dlq.to_owned(),
+            parked: None,
         }],
         ports: ports.iter().map(|port| ((*port).to_owned(), (*port).to_owned())).collect(),
         references: Vec::new(),
+        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
+        circuit: None,
     };
     let stages = vec![
         stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]),
@@ -359,6 +362,7 @@ pub(crate) fn topology() -> Topology {
         units: vec![Unit { name: "main".to_owned(), tasks: TASKS, standbys: 0, commit, stages }],
         topics: topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect(),
         sinks: Vec::new(),
+        dead_letter_headers: Vec::new(),
     }
 }
 

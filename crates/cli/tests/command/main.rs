@@ -13,6 +13,7 @@ mod kafka_operator;
 mod kafka_standby;
 mod kafka_succession;
 mod kafka_transactions;
+mod parked;
 mod records;
 mod sql;
 mod tidemill;

@@ -133,7 +133,7 @@ impl Worker {
             group: self.unit.group(pipeline),
             slot: self.slot.clone(),
             siblings: self.siblings.clone(),
-            topics: self.program.inputs.iter().map(|input| input.topic.clone()).collect(),
+            topics: self.program.topics().cloned().collect(),
             patience: START_PATIENCE,
             transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
             delay,
@@ -165,7 +165,8 @@ impl Worker {
             };
             self.starting.remove(&number);
             match result {
-                Ok(task) => {
+                Ok(mut task) => {
+                    task.refresh_parking(&self.program.inputs)?;
                     let took = self.shared.clock.now().saturating_sub(started_at);
                     self.shared.telemetry.state_catch_up_seconds.observe(took.as_secs_f64());
                     self.compare_with_group(&task);

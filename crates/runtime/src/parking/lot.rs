@@ -1,0 +1,156 @@
+//! What is parked of one input of one task, as the open transaction has left it.
+
+use tidemill_core::StateError;
+use tidemill_topology::plan::ParkingLimits;
+
+use crate::parking::{Flags, PARKED_INPUTS, PARKED_KEYS, ParkedInput, ParkedKey, ParkedPhase, Ticket, state_key};
+use crate::task::state::TaskState;
+
+/// Why a record cannot be parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Keys,
+    RecordsOfKey,
+}
+
+pub(crate) struct Lot<'a> {
+    pub(crate) state: &'a mut TaskState,
+    pub(crate) flags: &'a mut Flags,
+    pub(crate) topic: &'a str,
+}
+
+impl Lot<'_> {
+    pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<ParkedKey>, StateError> {
+        if !self.flags.is_holding || sabotaged!(ForgetParked) {
+            return Ok(None);
+        }
+        PARKED_KEYS.get(self.state, &state_key(self.topic, key))
+    }
+
+    pub(crate) fn input(&mut self) -> Result<ParkedInput, StateError> {
+        Ok(PARKED_INPUTS.get(self.state, self.topic.as_bytes())?.unwrap_or_default())
+    }
+
+    /// The record whose dead letter is `head` has failed: its key waits for that. `Err` inside says that no more keys can.
+    pub(crate) fn park(
+        &mut self,
+        key: &[u8],
+        head: String,
+        now_ms: i64,
+        limits: ParkingLimits,
+    ) -> Result<Result<(), Full>, StateError> {
+        let mut input = self.input()?;
+        let parked = match self.get(key)? {
+            Some(mut parked) => {
+                if parked.phase == ParkedPhase::Releasing {
+                    input.releasing -= 1;
+                }
+                parked.head = head;
+                parked.phase = ParkedPhase::Waiting;
+                parked
+            }
+            None if input.keys >= limits.keys_max => return Ok(Err(Full::Keys)),
+            None => {
+                input.keys += 1;
+                input.episodes += 1;
+                if input.keys == 1 {
+                    input.since_ms = now_ms;
+                }
+                let phase = ParkedPhase::Waiting;
+                ParkedKey { head, phase, episode: input.episodes, next_out: 0, next_in: 0, parked_at_ms: now_ms }
+            }
+        };
+        self.flags.is_holding = true;
+        self.put(key, &parked)?;
+        self.put_input(&input)?;
+        Ok(Ok(()))
+    }
+
+    /// Takes a ticket for a record of a parked key, which has to be written into the parked topic then.
+    pub(crate) fn hold_back(
+        &mut self,
+        key: &[u8],
+        mut parked: ParkedKey,
+        limits: ParkingLimits,
+    ) -> Result<Result<Ticket, Full>, StateError> {
+        if parked.records() >= limits.records_per_key_max {
+            return Ok(Err(Full::RecordsOfKey));
+        }
+        let ticket = Ticket { episode: parked.episode, number: parked.next_in };
+        parked.next_in += 1;
+        let mut input = self.input()?;
+        input.records += 1;
+        self.put(key, &parked)?;
+        self.put_input(&input)?;
+        Ok(Ok(ticket))
+    }
+
+    /// Whether the key waits for this dead letter.
+    pub(crate) fn is_head(&mut self, key: &[u8], id: &str) -> Result<bool, StateError> {
+        Ok(self.get(key)?.is_some_and(|parked| parked.phase == ParkedPhase::Waiting && parked.head == id))
+    }
+
+    /// The key need not wait for its head any more: it is free, or what waits is released from now on.
+    pub(crate) fn resolve(&mut self, key: &[u8], id: &str) -> Result<(), StateError> {
+        if !self.is_head(key, id)? {
+            return Ok(());
+        }
+        let Some(mut parked) = self.get(key)? else { return Ok(()) };
+        if parked.records() == 0 || sabotaged!(FreeEarly) {
+            return self.free(key, &parked, None);
+        }
+        parked.phase = ParkedPhase::Releasing;
+        self.flags.is_releasing = true;
+        let mut input = self.input()?;
+        input.releasing += 1;
+        self.put(key, &parked)?;
+        self.put_input(&input)
+    }
+
+    /// Whether this is the record of the key that is to be released next.
+    pub(crate) fn is_next(&mut self, key: &[u8], ticket: Ticket) -> Result<bool, StateError> {
+        let Some(parked) = self.get(key)? else { return Ok(false) };
+        let is_of_episode = parked.phase == ParkedPhase::Releasing && parked.episode == ticket.episode;
+        if sabotaged!(ReleaseAnyOrder) {
+            return Ok(is_of_episode && ticket.number >= parked.next_out);
+        }
+        Ok(is_of_episode && ticket.number == parked.next_out)
+    }
+
+    /// The record at `offset` of the parked topic, which was the next of its key, has been processed. If it failed, the
+    /// key waits again by now.
+    pub(crate) fn take(&mut self, key: &[u8], offset: u64) -> Result<(), StateError> {
+        let Some(mut parked) = self.get(key)? else { return Ok(()) };
+        let mut input = self.input()?;
+        parked.next_out += 1;
+        input.records = input.records.saturating_sub(1);
+        self.put_input(&input)?;
+        if parked.phase == ParkedPhase::Releasing && parked.records() == 0 {
+            return self.free(key, &parked, Some(offset + 1));
+        }
+        self.put(key, &parked)
+    }
+
+    fn free(&mut self, key: &[u8], parked: &ParkedKey, read_to: Option<u64>) -> Result<(), StateError> {
+        let mut input = self.input()?;
+        input.keys -= 1;
+        input.records = input.records.saturating_sub(parked.records());
+        if parked.phase == ParkedPhase::Releasing {
+            input.releasing -= 1;
+        }
+        // Nothing waits any more, so everything that was read has been released.
+        if let (0, Some(read_to)) = (input.keys, read_to) {
+            input.scan_from = input.scan_from.max(read_to);
+        }
+        self.put_input(&input)?;
+        PARKED_KEYS.delete(self.state, &state_key(self.topic, key))
+    }
+
+    fn put(&mut self, key: &[u8], parked: &ParkedKey) -> Result<(), StateError> {
+        PARKED_KEYS.put(self.state, &state_key(self.topic, key), parked)
+    }
+
+    fn put_input(&mut self, input: &ParkedInput) -> Result<(), StateError> {
+        PARKED_INPUTS.put(self.state, self.topic.as_bytes(), input)
+    }
+}
