@@ -30,6 +30,8 @@ pub(crate) const ENTRIES: &str = "entries";
 pub(crate) const BALANCES: &str = "balances";
 pub(crate) const REQUESTS_DLQ: &str = "requests.dlq";
 pub(crate) const INSTRUCTIONS_DLQ: &str = "instructions.dlq";
+pub(crate) const REQUESTS_PARKED: &str = "requests.parked";
+pub(crate) const REDRIVE: &str = "sim.main.redrive";
 pub(crate) const TASKS_TOPIC: &str = "sim.main.tasks";
 pub(crate) const STATE: &str = "sim.main.state";
 pub(crate) const SESSION: Duration = Duration::from_millis(1_500);
@@ -39,7 +41,10 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(3_000);
 const FRAME_BYTES: usize = 5;
 const SCHEMA: &str = "\"bytes\"";
 
-/// What comes in. One that moves nothing is a dead letter; one whose amount ends in 7 is refused.
+const MENDED_AMOUNT: i64 = 4;
+
+/// What comes in. One that moves nothing is a dead letter, behind which its payer waits; one whose amount ends in 7 is
+/// refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) id: u64,
@@ -54,6 +59,38 @@ impl Request {
         self.amount == 0
     }
 
+    /// What becomes of it in the end.
+    pub(crate) fn fate(&self) -> Fate {
+        match (self.is_dead(), self.id % 3) {
+            (false, _) => Fate::Passes,
+            (true, 0) => Fate::Discarded,
+            (true, 1) => Fate::Mended,
+            (true, _) => Fate::MendedLate,
+        }
+    }
+
+    /// As the operator sends it back.
+    pub(crate) fn mended(&self) -> Self {
+        Self { amount: MENDED_AMOUNT, ..*self }
+    }
+
+    /// As it is carried out in the end; `None` if it is given up.
+    pub(crate) fn settled(&self) -> Option<Self> {
+        match self.fate() {
+            Fate::Passes => Some(*self),
+            Fate::Discarded => None,
+            Fate::Mended | Fate::MendedLate => Some(self.mended()),
+        }
+    }
+
+    pub(crate) fn dead_letters(&self) -> usize {
+        match self.fate() {
+            Fate::Passes => 0,
+            Fate::Discarded | Fate::Mended => 1,
+            Fate::MendedLate => 2,
+        }
+    }
+
     pub(crate) fn is_refused(&self) -> bool {
         self.amount % 10 == 7
     }
@@ -61,6 +98,18 @@ impl Request {
     pub(crate) fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("a request can be encoded")
     }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Passes,
+    /// A dead letter that is given up.
+    Discarded,
+    /// A dead letter that is mended and sent back.
+    Mended,
+    /// One that is sent back as it is first, and fails once more.
+    MendedLate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -321,6 +370,8 @@ pub(crate) fn topology() -> Topology {
         topic(BALANCES, Role::Curated, Some(Account::KIND), Cleanup::Compact),
         topic(REQUESTS_DLQ, Role::DeadLetters, None, Cleanup::Delete),
         topic(INSTRUCTIONS_DLQ, Role::DeadLetters, None, Cleanup::Delete),
+        topic(REQUESTS_PARKED, Role::Parked, None, Cleanup::Delete),
+        topic(REDRIVE, Role::Redrive, None, Cleanup::Delete),
         topic(TASKS_TOPIC, Role::Tasks, None, Cleanup::Delete),
         topic(STATE, Role::StateLog, None, Cleanup::Delete),
     ];
@@ -339,8 +390,11 @@ pub(crate) fn topology() -> Topology {
         parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
         circuit: None,
     };
+    let mut count = stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]);
+    count.on_error = OnError::Park;
+    count.inputs[0].parked = Some(REQUESTS_PARKED.to_owned());
     let stages = vec![
-        stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]),
+        count,
         stage("move", INSTRUCTIONS, &MOVE_BALANCE, INSTRUCTIONS_DLQ, &[INSTRUCTIONS, ENTRIES, BALANCES]),
     ];
     // So few records to a transaction that some end in the middle of a batch, where a rewind must not skip the rest.
