@@ -101,7 +101,12 @@ mod tests {
             session_timeout_ms: 1,
         };
         Topology {
-            pipeline: Pipeline { name: "p".to_owned(), version: "1".to_owned(), config_hash: "0".to_owned() },
+            pipeline: Pipeline {
+            name: "p".to_owned(),
+            version: "1".to_owned(),
+            config_hash: "0".to_owned(),
+            audit_topic: "ops.audit.v1".to_owned(),
+        },
             broker: Broker::Embedded { data_dir: "data".into() },
             registry_url: None,
             state_dir: "state".into(),

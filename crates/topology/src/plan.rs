@@ -28,9 +28,6 @@ pub struct Topology {
     pub dead_letter_headers: Vec<HeaderStyle>,
 }
 
-/// Where everything that operators do is written down.
-pub const AUDIT_TOPIC: &str = "ops.audit.v1";
-
 /// Names of headers that other frameworks give to the origin and cause of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderStyle {
@@ -46,6 +43,8 @@ pub struct Pipeline {
     pub version: String,
     /// First 8 hexadecimal digits of SHA-256 over the resolved file, secrets left out.
     pub config_hash: String,
+    /// Where everything that operators do is written down.
+    pub audit_topic: String,
 }
 
 impl Pipeline {
@@ -190,7 +189,7 @@ pub enum Role {
     Redrive,
     /// `<topic>.parked`.
     Parked,
-    /// What operators did: [`AUDIT_TOPIC`].
+    /// What operators did: [`Pipeline::audit_topic`].
     Audit,
 }
 

@@ -57,6 +57,9 @@ pub(crate) struct RawPipeline {
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     #[serde(default = "default_http_address")]
     pub(crate) http_address: String,
+    /// Where everything that operators do is written down. A chain cannot be shared: two pipelines need a topic each.
+    #[serde(default = "default_audit_topic")]
+    pub(crate) audit_topic: String,
     /// Memory that one process may take, in MiB: stores, caches and client queues get their shares of it.
     #[schemars(range(min = 128, max = 1_048_576))]
     #[serde(default = "default_memory_mib_max")]
@@ -299,6 +302,10 @@ fn default_state_dir() -> String {
 
 fn default_http_address() -> String {
     "127.0.0.1:9464".to_owned()
+}
+
+fn default_audit_topic() -> String {
+    "ops.audit.v1".to_owned()
 }
 
 fn default_memory_mib_max() -> u64 {

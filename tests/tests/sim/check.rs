@@ -27,6 +27,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) group: String,
     /// Whoever stops second meets the rebalance of the first: in Kafka that refuses a release, and the next owner settles.
     pub(crate) may_refuse_releases: bool,
+    /// Tasks, and offsets at which their state logs have begun.
+    pub(crate) beginnings: BTreeSet<(u32, u64)>,
 }
 
 type Findings = Vec<String>;
@@ -285,20 +287,22 @@ impl Evidence<'_> {
         }
     }
 
-    /// Every store on every disk is what the state log says at the store's offset, however old it is.
+    /// Every store on every disk is what the state log says at the store's offset, however old it is. One that is being built
+    /// from a log whose beginning was deleted is what the rest of the log says, until it has come to the end.
     pub(crate) fn stores(&self, findings: &mut Findings) {
         for machine in self.machines {
             for (path, content) in machine.disk.contents() {
                 let number =
                     path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<usize>().ok());
-                let log = &self.observer.partitions(STATE)[number.expect("a folder per task")];
+                let number = number.expect("a folder per task");
+                let log = &self.observer.partitions(STATE)[number];
                 // A store that was written for a transaction that an operator aborted is rebuilt when it is opened.
                 let is_last = |seen: &Seen| seen.offset + 1 == content.next_offset;
                 if content.next_offset > 0 && !log.iter().any(is_last) {
                     continue;
                 }
                 let expected = fold(log, content.next_offset);
-                if expected != content.pairs {
+                if expected != content.pairs && !self.is_being_built(number, log, &content) {
                     let differs = |key: &&Vec<u8>| expected.get(*key) != content.pairs.get(*key);
                     let keys = expected.keys().chain(content.pairs.keys());
                     let key = keys.filter(differs).map(|key| String::from_utf8_lossy(key)).next();
@@ -308,6 +312,13 @@ impl Evidence<'_> {
                 }
             }
         }
+    }
+
+    fn is_being_built(&self, task: usize, log: &[Seen], content: &Content) -> bool {
+        let is_at_end = log.last().is_none_or(|last| last.offset < content.next_offset);
+        let rest = |from: u64| &log[log.partition_point(|seen| seen.offset < from)..];
+        let mut beginnings = self.beginnings.iter().filter(|(of, _)| *of as usize == task).map(|(_, from)| *from);
+        !is_at_end && beginnings.any(|from| fold(rest(from), content.next_offset) == content.pairs)
     }
 
     /// After a machine without stores has taken everything over: its stores are the fold of the whole log.

@@ -407,7 +407,12 @@ pub(crate) fn topology() -> Topology {
         session_timeout_ms: SESSION.as_millis() as u64,
     };
     Topology {
-        pipeline: Pipeline { name: "sim".to_owned(), version: "1".to_owned(), config_hash: "00000000".to_owned() },
+        pipeline: Pipeline {
+            name: "sim".to_owned(),
+            version: "1".to_owned(),
+            config_hash: "00000000".to_owned(),
+            audit_topic: "ops.audit.v1".to_owned(),
+        },
         broker: plan::Broker::Embedded { data_dir: PathBuf::from("nowhere") },
         registry_url: None,
         state_dir: PathBuf::from("nowhere"),

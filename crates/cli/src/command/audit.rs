@@ -9,7 +9,6 @@ use serde_json::json;
 use tidemill_audit::{Checkpoint, Entry, Finding, Keys, Verifier};
 use tidemill_core::EventTime;
 use tidemill_runtime::operator::{read_trail, verify_trail};
-use tidemill_topology::plan::AUDIT_TOPIC;
 
 use crate::args::{AuditCommand, Global};
 use crate::exit::{Exit, Failure};
@@ -30,7 +29,7 @@ pub(super) fn run(global: &Global, command: &AuditCommand) -> Result<Exit, Failu
 fn list(global: &Global, limit: Option<usize>, verb: Option<&str>) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
     let mut entries = Vec::new();
-    read_trail(session.broker.as_ref(), |_, entry| {
+    read_trail(session.broker.as_ref(), &session.topology, |_, entry| {
         if verb.is_none_or(|verb| verb == entry.verb) {
             entries.push(entry);
         }
@@ -63,7 +62,7 @@ pub(super) fn print(global: &Global, entries: &[Entry]) -> Result<(), Failure> {
 
 fn verify(global: &Global, checkpoints: Option<&Path>, public_key: Option<&Path>) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
-    let verifier = verify_trail(session.broker.as_ref())?;
+    let verifier = verify_trail(session.broker.as_ref(), &session.topology)?;
     let mut findings: Vec<Finding> = verifier.findings().to_vec();
     let mut signed = 0;
     if let (Some(file), Some(key)) = (checkpoints, public_key) {
@@ -71,16 +70,21 @@ fn verify(global: &Global, checkpoints: Option<&Path>, public_key: Option<&Path>
         for (number, line) in read(file)?.lines().enumerate() {
             let wrong = |error| Failure::new(Exit::Findings, format!("{}:{}: {error}", file.display(), number + 1));
             let checkpoint = Checkpoint::open(line, &key).map_err(wrong)?;
-            findings.extend(checkpoint.compare(AUDIT_TOPIC, &verifier));
+            findings.extend(checkpoint.compare(trail(&session), &verifier));
             signed += 1;
         }
     }
-    report(global, &verifier, &findings, signed)?;
+    report(global, trail(&session), &verifier, &findings, signed)?;
     Ok(if findings.is_empty() { Exit::Ok } else { Exit::Findings })
 }
 
+/// Topic of the trail.
+fn trail(session: &Session) -> &str {
+    &session.topology.pipeline.audit_topic
+}
+
 /// What was covered, then what does not belong.
-fn report(global: &Global, verifier: &Verifier, findings: &[Finding], signed: u64) -> Result<(), Failure> {
+fn report(global: &Global, trail: &str, verifier: &Verifier, findings: &[Finding], signed: u64) -> Result<(), Failure> {
     let coverage = verifier.coverage();
     let time = |at_ms: Option<i64>| at_ms.map_or_else(|| "-".to_owned(), |at_ms| EventTime::from_millis(at_ms).to_string());
     if global.json {
@@ -89,14 +93,14 @@ fn report(global: &Global, verifier: &Verifier, findings: &[Finding], signed: u6
             .map(|finding| json!({"kind": finding.kind.name(), "offset": finding.offset, "message": finding.message}))
             .collect();
         return output::json(&json!({
-            "event": "result", "holds": findings.is_empty(), "topic": AUDIT_TOPIC, "entries": coverage.entries,
+            "event": "result", "holds": findings.is_empty(), "topic": trail, "entries": coverage.entries,
             "first_at": time(coverage.first_at_ms), "last_at": time(coverage.last_at_ms),
             "last_sequence": coverage.head.sequence, "last_hash": coverage.head.hash_text(), "checkpoints": signed,
             "findings": findings,
         }));
     }
     let (first, last) = (time(coverage.first_at_ms), time(coverage.last_at_ms));
-    output::line(&format!("{AUDIT_TOPIC}: {} entries from {first} to {last}", count(coverage.entries)))?;
+    output::line(&format!("{trail}: {} entries from {first} to {last}", count(coverage.entries)))?;
     output::line(&format!("last: number {}, {}", coverage.head.sequence, coverage.head.hash_text()))?;
     if signed > 0 {
         output::line(&format!("{} signed checkpoints compared", count(signed)))?;
@@ -139,12 +143,12 @@ fn checkpoint(global: &Global, key: &Path, to: &Path) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
     let keys = Keys::parse(&read(key)?)
         .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", key.display())).hint("`tidemill audit keygen` makes one."))?;
-    let verifier = verify_trail(session.broker.as_ref())?;
+    let verifier = verify_trail(session.broker.as_ref(), &session.topology)?;
     if !verifier.findings().is_empty() {
-        report(global, &verifier, verifier.findings(), 0)?;
+        report(global, trail(&session), &verifier, verifier.findings(), 0)?;
         return Err(Failure::new(Exit::Findings, "the trail is not whole, so nothing was signed"));
     }
-    let signed = Checkpoint::sign(AUDIT_TOPIC, verifier.coverage().head, session.clock.unix_ms(), &keys);
+    let signed = Checkpoint::sign(trail(&session), verifier.coverage().head, session.clock.unix_ms(), &keys);
     let line = serde_json::to_string(&signed).map_err(|error| Failure::new(Exit::Findings, error))?;
     let failure = |error: std::io::Error| Failure::new(Exit::Findings, format!("{}: {error}", to.display()));
     let mut file = fs::OpenOptions::new().append(true).create(true).open(to).map_err(failure)?;

@@ -201,7 +201,7 @@ impl Drill<'_> {
 
     fn judge(&self, dead_letters: u64, passed: [u64; 2], reports: [Report; 2]) -> Result<Verdict, Failure> {
         let result = reconciliation::reconcile(self.session)?;
-        let trail = verify_trail(self.session.broker.as_ref())?;
+        let trail = verify_trail(self.session.broker.as_ref(), &self.session.topology)?;
         if !self.global.json {
             output::line("$ tidemill reconcile")?;
             reconcile::print(&result)?;

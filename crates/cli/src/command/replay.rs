@@ -66,7 +66,7 @@ fn change(global: &Global, topic: &str, state: RunState, reason: &str) -> Result
 fn log(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
     let mut entries = Vec::new();
-    read_trail(session.broker.as_ref(), |_, entry| {
+    read_trail(session.broker.as_ref(), &session.topology, |_, entry| {
         if entry.verb.starts_with("dlq.") || entry.verb.starts_with("replay.") {
             entries.push(entry);
         }

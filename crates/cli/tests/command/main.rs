@@ -7,6 +7,7 @@ mod docs;
 mod exit_codes;
 mod http;
 mod kafka;
+mod kafka_bad_day;
 mod kafka_groups;
 mod kafka_limits;
 mod kafka_operator;

@@ -98,3 +98,40 @@ fn what_waits_goes_on_without_its_head() {
         assert_eq!(tidemill.run("reconcile").code, Some(0));
     }
 }
+
+/// As many accounts as many shops have: each has a payment that fails, and two that wait for it.
+#[test]
+fn ten_thousand_accounts_wait_and_go_on() {
+    const ACCOUNTS: usize = 10_000;
+    let tidemill = Tidemill::new();
+    let whole = without_schedule(&tidemill);
+    let names: Vec<String> = (0..ACCOUNTS).map(|number| format!("acc-{number}")).collect();
+    for (round, currency) in [("a", "JPY"), ("b", "EUR"), ("c", "EUR")] {
+        let ids: Vec<String> = (0..ACCOUNTS).map(|number| format!("{round}-{number:05}")).collect();
+        let payments: Vec<(&str, &str, &str)> =
+            ids.iter().zip(&names).map(|(id, account)| (id.as_str(), account.as_str(), currency)).collect();
+        produce(&tidemill, &payments);
+    }
+    run_until_idle(&tidemill);
+    assert_eq!(parked(&tidemill).len(), ACCOUNTS);
+    assert!(parked(&tidemill).iter().all(|(_, records)| *records == 2));
+
+    tidemill.write("topology.toml", &whole);
+    let planned = tidemill.run_all(&["dlq", "plan", DLQ, "-o", "plan.json", "--json"]).json();
+    assert_eq!(planned["passes"], json!(ACCOUNTS), "{}", planned["fails"]);
+    let apply = ["dlq", "apply", "plan.json", "--reason", "the schedule is back", "--yes", "--json"];
+    assert_eq!(tidemill.run_all(&apply).json()["replayed"], json!(ACCOUNTS));
+    let started_at = std::time::Instant::now();
+    run_until_idle(&tidemill);
+    println!("{ACCOUNTS} accounts released in {:.1?}", started_at.elapsed());
+    assert_eq!(parked(&tidemill), []);
+    let mut last: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+    let statuses = tidemill.run("consume payments.status.v1").json_lines();
+    assert_eq!(statuses.len(), 3 * ACCOUNTS);
+    for value in statuses.iter().map(|record| &record["value"]) {
+        let [account, id] = ["debit_account", "payment_id"].map(|name| value[name].as_str().expect("text").to_owned());
+        let before = last.insert(account, id.clone());
+        assert!(before.as_ref().is_none_or(|before| *before < id), "{id} comes after {before:?}");
+    }
+    assert_eq!(tidemill.run("reconcile").code, Some(0));
+}

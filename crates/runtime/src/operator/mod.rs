@@ -8,9 +8,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_audit::{Action, Coverage, Entry, Finding, Head, Place, Verifier};
+use tidemill_audit::{Action, Entry, Head, Place, Verifier};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::AUDIT_TOPIC;
 
 use crate::broker::{
     Broker, BrokerError, BrokerErrorKind, Isolation, Outgoing, Producer, Result as BrokerResult, TopicPartition,
@@ -63,7 +62,7 @@ impl Operator {
         succession: Succession,
         actor: String,
     ) -> Self {
-        let trail = TopicPartition::new(AUDIT_TOPIC, 0);
+        let trail = trail_of(&topology);
         Self { topology, broker, clock, succession, actor, trail, producer: None }
     }
 
@@ -159,8 +158,8 @@ fn last_head(broker: &dyn Broker, trail: &TopicPartition) -> Result<Head, Operat
 }
 
 /// Shows `visit` every entry of the trail that can be read.
-pub fn read_trail(broker: &dyn Broker, mut visit: impl FnMut(u64, Entry)) -> BrokerResult<()> {
-    read_all(broker, &TopicPartition::new(AUDIT_TOPIC, 0), |record| {
+pub fn read_trail(broker: &dyn Broker, topology: &Topology, mut visit: impl FnMut(u64, Entry)) -> BrokerResult<()> {
+    read_all(broker, &trail_of(topology), |record| {
         if let Some(entry) = record.value.and_then(|value| Entry::decode(value).ok()) {
             visit(record.origin.offset, entry);
         }
@@ -169,10 +168,14 @@ pub fn read_trail(broker: &dyn Broker, mut visit: impl FnMut(u64, Entry)) -> Bro
     Ok(())
 }
 
+fn trail_of(topology: &Topology) -> TopicPartition {
+    TopicPartition::new(topology.pipeline.audit_topic.as_str(), 0)
+}
+
 /// Judges the whole trail.
-pub fn verify_trail(broker: &dyn Broker) -> BrokerResult<Verifier> {
+pub fn verify_trail(broker: &dyn Broker, topology: &Topology) -> BrokerResult<Verifier> {
     let mut verifier = Verifier::default();
-    read_all(broker, &TopicPartition::new(AUDIT_TOPIC, 0), |record| {
+    read_all(broker, &trail_of(topology), |record| {
         let place = Place {
             offset: record.origin.offset,
             timestamp_ms: record.event_time.millis(),
@@ -182,9 +185,4 @@ pub fn verify_trail(broker: &dyn Broker) -> BrokerResult<Verifier> {
         Ok::<_, BrokerError>(ControlFlow::Continue(()))
     })?;
     Ok(verifier)
-}
-
-/// What a verification says, for those who print it.
-pub fn summary(verifier: &Verifier) -> (Coverage, &[Finding]) {
-    (verifier.coverage(), verifier.findings())
 }

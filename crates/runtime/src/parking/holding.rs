@@ -32,7 +32,7 @@ impl Task {
             releasing += parked.releasing;
         }
         self.parking.is_holding = keys > 0;
-        self.parking.is_releasing = releasing > 0;
+        self.parking.is_releasing = releasing > 0 && !sabotaged!(ForgetReleasing);
         Ok(())
     }
 }

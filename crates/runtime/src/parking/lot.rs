@@ -43,7 +43,7 @@ impl Lot<'_> {
         let parked = match self.get(key)? {
             Some(mut parked) => {
                 if parked.phase == ParkedPhase::Releasing {
-                    input.releasing -= 1;
+                    input.releasing = one_less(input.releasing)?;
                 }
                 parked.head = head;
                 parked.phase = ParkedPhase::Waiting;
@@ -133,10 +133,10 @@ impl Lot<'_> {
 
     fn free(&mut self, key: &[u8], parked: &ParkedKey, read_to: Option<u64>) -> Result<(), StateError> {
         let mut input = self.input()?;
-        input.keys -= 1;
+        input.keys = one_less(input.keys)?;
         input.records = input.records.saturating_sub(parked.records());
         if parked.phase == ParkedPhase::Releasing {
-            input.releasing -= 1;
+            input.releasing = one_less(input.releasing)?;
         }
         // Nothing waits any more, so everything that was read has been released.
         if let (0, Some(read_to)) = (input.keys, read_to) {
@@ -153,4 +153,12 @@ impl Lot<'_> {
     fn put_input(&mut self, input: &ParkedInput) -> Result<(), StateError> {
         PARKED_INPUTS.put(self.state, self.topic.as_bytes(), input)
     }
+}
+
+/// The figures of an input count its keys, so there is one to take away.
+fn one_less(count: u64) -> Result<u64, StateError> {
+    count.checked_sub(1).ok_or_else(|| {
+        let message = "it counts less keys than there are".to_owned();
+        StateError::Corrupt { store: PARKED_INPUTS.name(), message }
+    })
 }

@@ -75,7 +75,7 @@ impl Worker {
 
     /// Forgets what is read for tasks that are not here, and everything after going back.
     fn drop_scans(&mut self) -> Result<(), WorkerError> {
-        let has_gone_back = self.release.rewinds != self.rewinds && !sabotaged!(KeepScan);
+        let has_gone_back = self.release.rewinds != self.rewinds;
         self.release.rewinds = self.rewinds;
         let is_gone = |partition: &TopicPartition| has_gone_back || !self.tasks.contains_key(&partition.partition);
         let gone: Vec<TopicPartition> = self.release.scans.keys().filter(|key| is_gone(key)).cloned().collect();

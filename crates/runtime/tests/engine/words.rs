@@ -251,7 +251,12 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         session_timeout_ms: 6_000,
     };
     Topology {
-        pipeline: Pipeline { name: "words".to_owned(), version: "1".to_owned(), config_hash: "00000000".to_owned() },
+        pipeline: Pipeline {
+            name: "words".to_owned(),
+            version: "1".to_owned(),
+            config_hash: "00000000".to_owned(),
+            audit_topic: "ops.audit.v1".to_owned(),
+        },
         broker: plan::Broker::Embedded { data_dir: folder.join("broker") },
         registry_url: None,
         state_dir: folder.join("state"),

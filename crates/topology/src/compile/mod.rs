@@ -121,7 +121,12 @@ fn build(
     if findings.is_fatal() {
         return None;
     }
-    let pipeline = Pipeline { name: raw.pipeline.name.clone(), version: raw.pipeline.version.clone(), config_hash };
+    let pipeline = Pipeline {
+        name: raw.pipeline.name.clone(),
+        version: raw.pipeline.version.clone(),
+        config_hash,
+        audit_topic: raw.pipeline.audit_topic.clone(),
+    };
     let units = units::plan(&view);
     let topics = topics::with_internal(topics, &pipeline, &units, &sinks);
     Some(Topology {

@@ -7,7 +7,7 @@ use tidemill_core::{EventKind, Settings, SinkSpec};
 use crate::BrokerChoice;
 use crate::codes;
 use crate::findings::{Findings, place};
-use crate::plan::{AUDIT_TOPIC, Role, SinkPlan, Topic};
+use crate::plan::{Role, SinkPlan, Topic};
 use crate::raw::{RawBrokerKind, RawSink};
 
 use super::View;
@@ -49,7 +49,7 @@ pub(super) fn plan(
         let dead_letters = dead_letters(index, sink, topics, findings);
         // What became of dead letters is read wherever they are.
         let replays = (!dead_letters.is_empty()).then(|| format!("{}.replays", view.raw.pipeline.name));
-        let audit = sink.topics.iter().any(|topic| topic == AUDIT_TOPIC).then(|| AUDIT_TOPIC.to_owned());
+        let audit = sink.topics.iter().find(|topic| **topic == view.raw.pipeline.audit_topic).cloned();
         let events = events.iter().map(|topic| (*topic).to_owned());
         let read: Vec<String> = events.chain(dead_letters).chain(replays).chain(audit).collect();
         let tasks = read.iter().filter_map(|topic| topics.get(topic)).map(|topic| topic.partitions).max();
@@ -113,7 +113,7 @@ fn reads_of<'v>(
     };
     let consumes = |kind: &Option<EventKind>| kind.is_none_or(|kind| spec.consumes.contains(&kind));
     let mut reads = BTreeSet::new();
-    let is_of_events = |topic: &str| !topic.ends_with(DEAD_LETTER_SUFFIX) && topic != AUDIT_TOPIC;
+    let is_of_events = |topic: &str| !topic.ends_with(DEAD_LETTER_SUFFIX) && topic != view.raw.pipeline.audit_topic;
     for (at, pattern) in sink.topics.iter().enumerate().filter(|(_, topic)| is_of_events(topic)) {
         let path = place!["sink", index, "topics", at];
         let matched: Vec<_> = known.iter().filter(|(topic, _)| matches(pattern, topic)).collect();

@@ -6,7 +6,7 @@ use tidemill_core::{EventKind, RawEvent};
 
 use crate::codes;
 use crate::findings::{Findings, place};
-use crate::plan::{AUDIT_TOPIC, Cleanup, Pipeline, Role, SinkPlan, Topic, Unit, dead_letters_of, parked_of};
+use crate::plan::{Cleanup, Pipeline, Role, SinkPlan, Topic, Unit, dead_letters_of, parked_of};
 use crate::raw::{RawCleanup, RawOnError, RawTopic};
 
 use super::View;
@@ -132,7 +132,7 @@ pub(super) fn with_internal(
     }
     add(pipeline.replays_topic(), Role::Replays, 1, Cleanup::Compact, BTreeMap::new());
     let kept = ["retention.bytes", "retention.ms"].map(|key| (key.to_owned(), FOR_EVER.to_owned()));
-    add(AUDIT_TOPIC.to_owned(), Role::Audit, 1, Cleanup::Delete, kept.into());
+    add(pipeline.audit_topic.clone(), Role::Audit, 1, Cleanup::Delete, kept.into());
     topics
 }
 
