@@ -124,7 +124,8 @@ impl Verifier {
             }
             std::cmp::Ordering::Equal => {
                 if !self.is_lost() && entry.previous_hash != expected.hash_text() {
-                    let message = format!("number {} follows another entry than number {}", entry.sequence, entry.sequence - 1);
+                    let message =
+                        format!("number {} follows another entry than number {}", entry.sequence, entry.sequence - 1);
                     self.report(place, FindingKind::Unchained, message);
                 }
             }

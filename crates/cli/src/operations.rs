@@ -78,9 +78,8 @@ impl From<OperatorError> for Failure {
     fn from(error: OperatorError) -> Self {
         match error {
             OperatorError::Broker(error) => error.into(),
-            OperatorError::TakenOver => {
-                Self::new(Exit::Refused, error).hint("Nothing of this was done. Look what the other has done, and try again.")
-            }
+            OperatorError::TakenOver => Self::new(Exit::Refused, error)
+                .hint("Nothing of this was done. Look what the other has done, and try again."),
             OperatorError::LeftOpen => {
                 Self::new(Exit::Refused, error).hint("The log names the partitions; `tidemill txn abort` ends it.")
             }
@@ -115,7 +114,8 @@ impl From<ReplayError> for Failure {
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
-        Self::new(Exit::Refused, error).hint("Make a new plan with `tidemill dlq plan`; change one with `tidemill dlq edit`.")
+        Self::new(Exit::Refused, error)
+            .hint("Make a new plan with `tidemill dlq plan`; change one with `tidemill dlq edit`.")
     }
 }
 

@@ -63,6 +63,11 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Report it with the place that the log names.",
     },
     Condition {
+        code: "parked_left",
+        summary: "Keys are parked whose stage does not park any more: nobody would release what waits, so the worker stops.",
+        remedy: "Set the stage's `on_error` to `park` again and resolve what is parked (`tidemill parked ls`); change it then.",
+    },
+    Condition {
         code: "parking_full",
         summary: "More keys, or more records of one key, wait behind failed records than the stage allows: its worker has \
                   stopped.",

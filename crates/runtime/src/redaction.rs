@@ -55,7 +55,10 @@ mod tests {
     fn what_may_be_of_a_record_is_hidden() {
         for (message, shown) in [
             ("expected `amount` at line 3 column 18", "expected `amount` at line 3 column 18"),
-            ("invalid value: string \"Mary Smith\", expected a number", "invalid value: string \"***\", expected a number"),
+            (
+                "invalid value: string \"Mary Smith\", expected a number",
+                "invalid value: string \"***\", expected a number",
+            ),
             ("never \"closed", "never \"***\""),
             ("account DE4712345678 is odd", "account DE*** is odd"),
             ("12345 is short, 123456 is not", "12345 is short, *** is not"),

@@ -1,11 +1,10 @@
 //! Every metric of the engine, by name and type. Labels are bounded; nothing here holds a key or an account.
 
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tidemill_core::StateError;
 
 use crate::task::Task;
 use crate::worker::program::InputProgram;
-
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Upper bounds of the time histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.25, 2.5, 5.0, 10.0];
@@ -193,6 +192,17 @@ impl ParkingTelemetry {
                 labels,
             )?,
         })
+    }
+
+    /// The task is somebody else's to report.
+    pub(crate) fn forget(&self, inputs: &[InputProgram], number: u32) {
+        let number = number.to_string();
+        for input in inputs.iter().filter(|input| input.parking.is_some()) {
+            for gauges in [&self.keys, &self.records, &self.since_seconds] {
+                // One that was never set is none to take away.
+                let _never_set = gauges.remove_label_values(&[input.topic.as_ref(), number.as_str()]);
+            }
+        }
     }
 
     /// What the committed state of the task says.

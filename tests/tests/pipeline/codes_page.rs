@@ -44,7 +44,8 @@ What the engine reports about itself and what it depends on: `code` in its logs,
 ";
 
 fn page() -> String {
-    let of_engine = [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN, &REDRIVE_UNADDRESSED].map(|code| ("engine", code));
+    let of_engine =
+        [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN, &REDRIVE_UNADDRESSED].map(|code| ("engine", code));
     let of_processors = PROCESSORS.iter().flat_map(|spec| spec.codes.iter().map(|code| (spec.name, code)));
     let of_sinks = SINK_CODES.iter().map(|code| ("sinks", *code));
     let mut by_code: BTreeMap<&str, (&CodeSpec, Vec<&str>)> = BTreeMap::new();

@@ -18,7 +18,9 @@ use tidemill_core::{
 };
 use tidemill_runtime::registry::{RegistryError, SchemaRegistry};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, ParkingLimits, Pipeline, Role, Stage, Topic, Unit};
+use tidemill_topology::plan::{
+    self, Cleanup, CommitPolicy, Input, Link, OnError, ParkingLimits, Pipeline, Role, Stage, Topic, Unit,
+};
 
 use crate::faults::Fault;
 use crate::scheduler::Sim;
@@ -393,10 +395,8 @@ pub(crate) fn topology() -> Topology {
     let mut count = stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]);
     count.on_error = OnError::Park;
     count.inputs[0].parked = Some(REQUESTS_PARKED.to_owned());
-    let stages = vec![
-        count,
-        stage("move", INSTRUCTIONS, &MOVE_BALANCE, INSTRUCTIONS_DLQ, &[INSTRUCTIONS, ENTRIES, BALANCES]),
-    ];
+    let stages =
+        vec![count, stage("move", INSTRUCTIONS, &MOVE_BALANCE, INSTRUCTIONS_DLQ, &[INSTRUCTIONS, ENTRIES, BALANCES])];
     // So few records to a transaction that some end in the middle of a batch, where a rewind must not skip the rest.
     let commit = CommitPolicy {
         gap_ms_min: 10,

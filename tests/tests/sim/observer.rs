@@ -22,22 +22,14 @@ pub(crate) struct Seen {
 impl Seen {
     /// The header of that name, which is there.
     pub(crate) fn text(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(candidate, _)| candidate == name).and_then(|(_, value)| value.as_deref());
+        let found =
+            self.headers.iter().find(|(candidate, _)| candidate == name).and_then(|(_, value)| value.as_deref());
         std::str::from_utf8(found.unwrap_or_else(|| panic!("no header {name}"))).expect("text")
     }
 }
 
-pub(crate) const TOPICS: [&str; 9] = [
-    REQUESTS,
-    INSTRUCTIONS,
-    ENTRIES,
-    BALANCES,
-    REQUESTS_DLQ,
-    INSTRUCTIONS_DLQ,
-    REQUESTS_PARKED,
-    REDRIVE,
-    STATE,
-];
+pub(crate) const TOPICS: [&str; 9] =
+    [REQUESTS, INSTRUCTIONS, ENTRIES, BALANCES, REQUESTS_DLQ, INSTRUCTIONS_DLQ, REQUESTS_PARKED, REDRIVE, STATE];
 
 pub(crate) struct Observer {
     reader: Box<dyn Reader>,
@@ -72,7 +64,10 @@ impl Observer {
                     offset: meta.offset,
                     key: view.key.map(<[u8]>::to_vec),
                     value: view.value.map(<[u8]>::to_vec),
-                    headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec))).collect(),
+                    headers: headers
+                        .iter()
+                        .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+                        .collect(),
                 };
                 let partitions = self.seen.get_mut(&*meta.topic).expect("a topic that was assigned");
                 partitions[meta.partition as usize].push(seen);

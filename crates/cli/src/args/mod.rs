@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::operations::{
-    AuditCommand, DlqApplyArgs, DlqCommand, DlqEditArgs, DlqFilter, DlqPlanArgs, DrillArgs, ParkedCommand, ReplayCommand,
-    StateAt, StateCommand,
+    AuditCommand, DlqApplyArgs, DlqCommand, DlqEditArgs, DlqFilter, DlqPlanArgs, DrillArgs, ParkedCommand,
+    ReplayCommand, StateAt, StateCommand,
 };
 use crate::logging::{LogLevel, Running};
 

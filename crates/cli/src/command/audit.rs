@@ -44,7 +44,8 @@ pub(super) fn print(global: &Global, entries: &[Entry]) -> Result<(), Failure> {
         return output::json(entries);
     }
     let row = |entry: &Entry| {
-        let counts: Vec<String> = entry.counts.iter().map(|(name, number)| format!("{name} {}", count(*number))).collect();
+        let counts: Vec<String> =
+            entry.counts.iter().map(|(name, number)| format!("{name} {}", count(*number))).collect();
         vec![
             entry.sequence.to_string(),
             EventTime::from_millis(entry.at_ms).to_string(),
@@ -86,7 +87,8 @@ fn trail(session: &Session) -> &str {
 /// What was covered, then what does not belong.
 fn report(global: &Global, trail: &str, verifier: &Verifier, findings: &[Finding], signed: u64) -> Result<(), Failure> {
     let coverage = verifier.coverage();
-    let time = |at_ms: Option<i64>| at_ms.map_or_else(|| "-".to_owned(), |at_ms| EventTime::from_millis(at_ms).to_string());
+    let time =
+        |at_ms: Option<i64>| at_ms.map_or_else(|| "-".to_owned(), |at_ms| EventTime::from_millis(at_ms).to_string());
     if global.json {
         let findings: Vec<_> = findings
             .iter()
@@ -141,8 +143,9 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
 
 fn checkpoint(global: &Global, key: &Path, to: &Path) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
-    let keys = Keys::parse(&read(key)?)
-        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", key.display())).hint("`tidemill audit keygen` makes one."))?;
+    let keys = Keys::parse(&read(key)?).map_err(|error| {
+        Failure::new(Exit::Usage, format!("{}: {error}", key.display())).hint("`tidemill audit keygen` makes one.")
+    })?;
     let verifier = verify_trail(session.broker.as_ref(), &session.topology)?;
     if !verifier.findings().is_empty() {
         report(global, trail(&session), &verifier, verifier.findings(), 0)?;

@@ -12,12 +12,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidemill_runtime::operator::verify_trail;
 use tidemill_runtime::replay::run::{Pace, Report, apply};
-use tidemill_runtime::replay::{Destination, Failing, Filter, LoopGuard, Plan, Wish};
+use tidemill_runtime::replay::{self, Destination, Failing, Filter, LoopGuard, Plan, Wish};
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
 use tidemill_runtime::worker::OnStop;
 
 use crate::args::{DrillArgs, Global};
 use crate::command::demo::{ACCOUNTS_TOPIC, CUSTOMERS, PAYMENTS_TOPIC, below, ended_on, wait, write_missing};
+use crate::command::dlq::apply::open_letters;
 use crate::command::dlq::{edit, plan};
 use crate::command::{reconcile, status};
 use crate::exit::{Exit, Failure};
@@ -31,6 +32,8 @@ use crate::stop::Stop;
 const MARKER: &str = "drill";
 const DEAD_LETTERS: &str = "payments.requested.v1.dlq";
 const REASON: &str = "drill: the producer sends amounts as objects";
+/// How the records of the bad deploy fail.
+const MENDED_CODE: &str = "schema_mismatch";
 /// What undoes the bad deploy.
 const MEND: &str = r#"[
     {"op": "copy", "from": "/amount/currency", "path": "/currency"},
@@ -49,6 +52,8 @@ struct Verdict {
     replayed: u64,
     /// By the same plan, applied once more.
     replayed_again: u64,
+    /// What could never be read.
+    discarded: u64,
     dead_letters_left: u64,
     audit_entries: u64,
     findings: Vec<String>,
@@ -81,7 +86,11 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Result<Exit, Failure> {
         for finding in &verdict.findings {
             output::line(&format!("NOT AS IT SHOULD BE  {finding}"))?;
         }
-        let end = if verdict.holds { "The day is over: nothing was lost, doubled or out of order." } else { "The drill failed." };
+        let end = if verdict.holds {
+            "The day is over: nothing was lost, doubled or out of order."
+        } else {
+            "The drill failed."
+        };
         output::line(end)?;
     }
     Ok(if verdict.holds { Exit::Ok } else { Exit::Findings })
@@ -121,8 +130,9 @@ impl Drill<'_> {
         let mut plan = self.plan()?;
         let passed_before = self.shown(&plan, &path, "tidemill dlq plan payments.requested.v1.dlq -o plan.json")?;
         let patch: Patch = serde_json::from_str(MEND).map_err(|error| Failure::new(Exit::Findings, error))?;
-        edit::change(self.session, &mut plan, &patch, None, &[])?;
-        let passed_after = self.shown(&plan, &path, "tidemill dlq edit plan.json --patch mend.json")?;
+        edit::change(self.session, &mut plan, &patch, Some(MENDED_CODE), &[])?;
+        let passed_after =
+            self.shown(&plan, &path, "tidemill dlq edit plan.json --code schema_mismatch --patch mend.json")?;
 
         let first = self.apply(&plan)?;
         self.say(
@@ -133,8 +143,19 @@ impl Drill<'_> {
             return Ok(None);
         }
         let again = self.apply(&plan)?;
-        self.say(&format!("{} sent back by the same plan, applied once more.", count(again.replayed)), "tidemill dlq apply plan.json --reason ...")?;
-        self.judge(dead_letters, [passed_before, passed_after], [first, again]).map(Some)
+        self.say(
+            &format!("{} sent back by the same plan, applied once more.", count(again.replayed)),
+            "tidemill dlq apply plan.json --reason ...",
+        )?;
+        let discarded = self.discard()?;
+        self.say(
+            &format!("{} given up: no patch makes them payments.", count(discarded)),
+            "tidemill dlq discard payments.requested.v1.dlq --reason ...",
+        )?;
+        if !self.settle()? {
+            return Ok(None);
+        }
+        self.judge(dead_letters, [passed_before, passed_after], [first, again], discarded).map(Some)
     }
 
     fn say(&self, what: &str, command: &str) -> Result<(), Failure> {
@@ -199,14 +220,28 @@ impl Drill<'_> {
         Ok(apply(&mut operator, plan, &pace, REASON, look)?)
     }
 
-    fn judge(&self, dead_letters: u64, passed: [u64; 2], reports: [Report; 2]) -> Result<Verdict, Failure> {
+    fn discard(&self) -> Result<u64, Failure> {
+        let letters = open_letters(self.session, DEAD_LETTERS, &Filter::default())?;
+        Ok(replay::discard(&mut self.session.operator()?, &letters, "drill: they were never payments")?)
+    }
+
+    fn judge(
+        &self,
+        dead_letters: u64,
+        passed: [u64; 2],
+        reports: [Report; 2],
+        discarded: u64,
+    ) -> Result<Verdict, Failure> {
         let result = reconciliation::reconcile(self.session)?;
         let trail = verify_trail(self.session.broker.as_ref(), &self.session.topology)?;
         if !self.global.json {
             output::line("$ tidemill reconcile")?;
             reconcile::print(&result)?;
             let entries = count(trail.coverage().entries);
-            self.say(&format!("\n$ tidemill audit verify\n{entries} entries, {} findings", trail.findings().len()), "")?;
+            self.say(
+                &format!("\n$ tidemill audit verify\n{entries} entries, {} findings", trail.findings().len()),
+                "",
+            )?;
         }
         let ([passed_before, passed_after], [first, again]) = (passed, reports);
         let left = self.dead_open()?;
@@ -216,8 +251,8 @@ impl Drill<'_> {
         for (what, found, expected) in [
             ("dead letters", dead_letters, payments),
             ("would pass before", passed_before, 0),
-            ("would pass after", passed_after, payments),
-            ("replayed", first.replayed, payments),
+            ("replayed", first.replayed, passed_after),
+            ("replayed or discarded", first.replayed + discarded, payments),
             ("replayed again", again.replayed, 0),
             ("dead letters left", left, 0),
         ] {
@@ -234,6 +269,7 @@ impl Drill<'_> {
             passed_after,
             replayed: first.replayed,
             replayed_again: again.replayed,
+            discarded,
             dead_letters_left: left,
             audit_entries: trail.coverage().entries,
             findings,

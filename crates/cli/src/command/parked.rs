@@ -49,7 +49,8 @@ fn all(session: &Session, topic: Option<&str>) -> Result<Vec<ParkedView>, Failur
 fn one(session: &Session, topic: &str, key: &str) -> Result<ParkedView, Failure> {
     let found = all(session, Some(topic))?.into_iter().find(|view| view.key == key.as_bytes());
     found.ok_or_else(|| {
-        Failure::new(Exit::Findings, format!("{key} of {topic} is not parked")).hint("`tidemill parked ls` shows what is.")
+        Failure::new(Exit::Findings, format!("{key} of {topic} is not parked"))
+            .hint("`tidemill parked ls` shows what is.")
     })
 }
 
@@ -107,7 +108,8 @@ fn show(global: &Global, topic: &str, key: &str, unmask: bool) -> Result<Exit, F
     let partition = TopicPartition::new(parked_of(topic), view.partition);
     read_all(session.broker.as_ref(), &partition, |record| {
         let ticket = Ticket::of(&record.headers);
-        let waits = ticket.is_some_and(|ticket| ticket.episode == view.parked.episode && ticket.number >= view.parked.next_out);
+        let waits =
+            ticket.is_some_and(|ticket| ticket.episode == view.parked.episode && ticket.number >= view.parked.next_out);
         if waits && record.key == Some(view.key.as_slice()) {
             waiting.push(shown(&Letter::of(record), None, unmask));
         }

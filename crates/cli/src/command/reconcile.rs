@@ -34,7 +34,9 @@ pub(super) fn print(result: &Reconciliation) -> Result<(), Failure> {
         output::line(&format!("DOES NOT ADD UP  {finding}"))?;
     }
     if result.findings.is_empty() {
-        output::line("Everything adds up: in = posted + rejected + duplicate + parked + dead + discarded, and debits = credits.")?;
+        output::line(
+            "Everything adds up: in = posted + rejected + duplicate + parked + dead + discarded, and debits = credits.",
+        )?;
     }
     Ok(())
 }

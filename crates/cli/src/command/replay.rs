@@ -28,7 +28,8 @@ fn status(global: &Global) -> Result<Exit, Failure> {
     let mut notes = Notes::default();
     notes.read(session.broker.as_ref(), &session.topology.pipeline.replays_topic())?;
     if global.json {
-        let all: Vec<Value> = notes.active().iter().map(|(topic, active)| json!({"topic": topic, "replay": active})).collect();
+        let all: Vec<Value> =
+            notes.active().iter().map(|(topic, active)| json!({"topic": topic, "replay": active})).collect();
         output::json(&all)?;
         return Ok(Exit::Ok);
     }

@@ -47,7 +47,8 @@ fn unit_of<'s>(session: &'s Session, store: &str) -> Result<&'s Unit, Failure> {
         let mut known: Vec<&str> = units.iter().flat_map(stores_of).chain(engine).collect();
         known.sort_unstable();
         known.dedup();
-        Failure::new(Exit::Usage, format!("there is no store {store}")).hint(format!("The stores are {}.", known.join(", ")))
+        Failure::new(Exit::Usage, format!("there is no store {store}"))
+            .hint(format!("The stores are {}.", known.join(", ")))
     })
 }
 

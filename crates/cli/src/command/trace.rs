@@ -19,8 +19,18 @@ use crate::session::{Access, Session};
 const ID_FIELDS: [&str; 3] = ["payment_id", "id", "reference"];
 /// What a line says of an event, where it has it.
 const SHOWN_FIELDS: [&str; 12] = [
-    "status", "code", "verdict", "score", "kind", "account_id", "amount_minor", "fee_minor", "currency", "seq",
-    "balance_after_minor", "reason",
+    "status",
+    "code",
+    "verdict",
+    "score",
+    "kind",
+    "account_id",
+    "amount_minor",
+    "fee_minor",
+    "currency",
+    "seq",
+    "balance_after_minor",
+    "reason",
 ];
 
 #[derive(Serialize)]
@@ -127,10 +137,14 @@ fn hop(topic: &Topic, record: &RecordView<'_>, mut value: Value, notes: &Notes, 
 fn print(hop: &Hop) -> Result<(), Failure> {
     let mut said: Vec<String> = Vec::new();
     if let Some(Value::Object(letter)) = &hop.dead_letter {
-        said.extend(letter.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| format!("{name}={}", plain(value))));
+        said.extend(
+            letter.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| format!("{name}={}", plain(value))),
+        );
     } else {
         let fields = SHOWN_FIELDS.iter().filter_map(|field| Some((field, hop.value.get(*field)?)));
-        said.extend(fields.filter(|(_, value)| !value.is_null()).map(|(field, value)| format!("{field}={}", plain(value))));
+        said.extend(
+            fields.filter(|(_, value)| !value.is_null()).map(|(field, value)| format!("{field}={}", plain(value))),
+        );
     }
     let place = format!("{} {}@{}", hop.topic, hop.partition, hop.offset);
     output::line(&format!("{place:<40} {}", said.join(" ")))

@@ -54,7 +54,9 @@ fn applied(ended: Ended) -> [u64; 3] {
 /// Open and all dead letters.
 fn letters(tidemill: &Tidemill) -> (u64, u64) {
     let groups = tidemill.run("dlq ls --json").json();
-    let sum = |name: &str| groups.as_array().expect("a list").iter().map(|group| group[name].as_u64().expect("a number")).sum();
+    let sum = |name: &str| {
+        groups.as_array().expect("a list").iter().map(|group| group[name].as_u64().expect("a number")).sum()
+    };
     (sum("open"), sum("count"))
 }
 
@@ -95,7 +97,11 @@ fn a_bad_deploy_is_planned_mended_and_sent_back_once() {
     assert_eq!(letters(&tidemill), (40, 40));
     let stats = tidemill.run("dlq stats --json").json();
     let said = ["stage", "class", "code", "field", "open"].map(|name| stats[0][name].clone());
-    assert_eq!(said, [json!("ingest"), json!("schema"), json!("schema_mismatch"), json!("/amount"), json!(40)], "{stats}");
+    assert_eq!(
+        said,
+        [json!("ingest"), json!("schema"), json!("schema_mismatch"), json!("/amount"), json!(40)],
+        "{stats}"
+    );
 
     let planned = plan(&tidemill, &[]);
     assert_eq!([&planned["passes"], &planned["fails"]], [&json!(0), &json!({"schema_mismatch": 40})], "{planned}");
@@ -120,7 +126,8 @@ fn a_bad_deploy_is_planned_mended_and_sent_back_once() {
     assert_eq!(trail[3]["counts"], json!({"edited": 40, "replayed": 40}), "{trail:#?}");
     assert!(trail[3]["detail"].as_str().is_some_and(|detail| detail.contains("before")), "hashes of what was edited");
     let traced = tidemill.run("trace p-3 --json").json();
-    let topics: Vec<&str> = traced.as_array().expect("a list").iter().map(|hop| hop["topic"].as_str().expect("text")).collect();
+    let topics: Vec<&str> =
+        traced.as_array().expect("a list").iter().map(|hop| hop["topic"].as_str().expect("text")).collect();
     for topic in [INPUT, TOPIC, "payments.main.redrive", "payments.status.v1"] {
         assert!(topics.contains(&topic), "{topic} is not in {topics:?}");
     }
@@ -149,7 +156,9 @@ fn a_stale_plan_is_refused_and_that_is_on_record() {
     let refused: Vec<Value> =
         assert_audited(&tidemill).into_iter().filter(|entry| entry["outcome"] == "refused").collect();
     assert_eq!(refused.len(), 2, "{refused:#?}");
-    assert!(refused.iter().all(|entry| entry["detail"].as_str().is_some_and(|detail| detail.starts_with("plan_stale"))));
+    assert!(
+        refused.iter().all(|entry| entry["detail"].as_str().is_some_and(|detail| detail.starts_with("plan_stale")))
+    );
 }
 
 #[test]
@@ -171,7 +180,8 @@ fn a_record_that_keeps_failing_is_not_sent_for_ever() {
     assert_eq!(plan(&tidemill, &["--include-failing", "--override-loop"])["guarded"], json!(0));
     assert_eq!(tidemill.run("reconcile").code, Some(0));
 
-    let discarded = tidemill.run_all(&["dlq", "discard", TOPIC, "--reason", "a test of somebody", "--yes", "--json"]).json();
+    let discarded =
+        tidemill.run_all(&["dlq", "discard", TOPIC, "--reason", "a test of somebody", "--yes", "--json"]).json();
     assert_eq!(discarded["discarded"], json!(1));
     run_until_idle(&tidemill);
     assert_eq!(letters(&tidemill).0, 0);
@@ -228,7 +238,10 @@ fn a_trail_that_was_cut_is_found_by_its_checkpoint() {
     assert_eq!(tidemill.run_all(&checkpoint).code, Some(0));
     let verify = "audit verify --checkpoints checkpoints.jsonl --public-key audit.key.pub --json";
     let verified = tidemill.run(verify).json();
-    assert_eq!([&verified["holds"], &verified["checkpoints"], &verified["entries"]], [&json!(true), &json!(1), &json!(1)]);
+    assert_eq!(
+        [&verified["holds"], &verified["checkpoints"], &verified["entries"]],
+        [&json!(true), &json!(1), &json!(1)]
+    );
 
     std::fs::remove_dir_all(tidemill.folder().join("data")).expect("the broker is gone, and its trail with it");
     run_until_idle(&tidemill);

@@ -41,7 +41,8 @@ fn without_schedule(tidemill: &Tidemill) -> String {
 
 fn parked(tidemill: &Tidemill) -> Vec<(String, u64)> {
     let list = tidemill.run("parked ls --json").json();
-    let entry = |entry: &Value| (entry["key"].as_str().expect("text").to_owned(), entry["records"].as_u64().expect("a number"));
+    let entry =
+        |entry: &Value| (entry["key"].as_str().expect("text").to_owned(), entry["records"].as_u64().expect("a number"));
     list.as_array().expect("a list").iter().map(entry).collect()
 }
 
@@ -49,7 +50,10 @@ fn parked(tidemill: &Tidemill) -> Vec<(String, u64)> {
 fn payments_of_an_account_wait_in_order_behind_one_that_failed() {
     let tidemill = Tidemill::new();
     let whole = without_schedule(&tidemill);
-    produce(&tidemill, &[("a-1", "acc-1", "EUR"), ("a-2", "acc-1", "JPY"), ("a-3", "acc-1", "EUR"), ("b-1", "acc-2", "EUR")]);
+    produce(
+        &tidemill,
+        &[("a-1", "acc-1", "EUR"), ("a-2", "acc-1", "JPY"), ("a-3", "acc-1", "EUR"), ("b-1", "acc-2", "EUR")],
+    );
     run_until_idle(&tidemill);
     produce(&tidemill, &[("a-4", "acc-1", "EUR"), ("b-2", "acc-2", "EUR")]);
     run_until_idle(&tidemill);
@@ -67,7 +71,8 @@ fn payments_of_an_account_wait_in_order_behind_one_that_failed() {
     tidemill.write("topology.toml", &whole);
     let planned = tidemill.run_all(&["dlq", "plan", DLQ, "-o", "plan.json", "--json"]).json();
     assert_eq!(planned["passes"], json!(1), "the schedule is there now: {planned}");
-    let applied = tidemill.run_all(&["dlq", "apply", "plan.json", "--reason", "the schedule is back", "--yes", "--json"]).json();
+    let applied =
+        tidemill.run_all(&["dlq", "apply", "plan.json", "--reason", "the schedule is back", "--yes", "--json"]).json();
     assert_eq!(applied["replayed"], json!(1));
     produce(&tidemill, &[("a-5", "acc-1", "EUR")]);
     run_until_idle(&tidemill);
@@ -83,7 +88,10 @@ fn what_waits_goes_on_without_its_head() {
     for (verb, status) in [("release", "open"), ("discard", "discarded")] {
         let tidemill = Tidemill::new();
         without_schedule(&tidemill);
-        produce(&tidemill, &[("a-1", "acc-1", "JPY"), ("a-2", "acc-1", "EUR"), ("a-3", "acc-1", "JPY"), ("a-4", "acc-1", "EUR")]);
+        produce(
+            &tidemill,
+            &[("a-1", "acc-1", "JPY"), ("a-2", "acc-1", "EUR"), ("a-3", "acc-1", "JPY"), ("a-4", "acc-1", "EUR")],
+        );
         run_until_idle(&tidemill);
         assert_eq!(parked(&tidemill), [("acc-1".to_owned(), 3)]);
         let args = ["parked", verb, SCREENED, "acc-1", "--reason", "not worth waiting for", "--yes"];

@@ -23,6 +23,17 @@ impl Task {
         Lot { state: &mut self.state, flags: &mut self.parking, topic: &input.topic }
     }
 
+    /// What is parked of an input whose stage does not park any more, as topic and keys: nobody would release it.
+    pub(crate) fn parked_for_nobody(&mut self, inputs: &[InputProgram]) -> Result<Option<(String, u64)>, StateError> {
+        for input in inputs.iter().filter(|input| input.parking.is_none()) {
+            let keys = self.lot(input).input()?.keys;
+            if keys > 0 {
+                return Ok(Some((input.topic.to_string(), keys)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Looks up what is parked, so that a task that holds nothing back asks no more.
     pub(crate) fn refresh_parking(&mut self, inputs: &[InputProgram]) -> Result<(), StateError> {
         let (mut keys, mut releasing) = (0, 0);

@@ -162,3 +162,101 @@ fn one_less(count: u64) -> Result<u64, StateError> {
         StateError::Corrupt { store: PARKED_INPUTS.name(), message }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::StoreFactory;
+    use crate::store::memory::MemoryStores;
+    use crate::store::write_behind::{Background, WriteBehind};
+    use crate::threads::SystemThreads;
+
+    const LIMITS: ParkingLimits = ParkingLimits { keys_max: 2, records_per_key_max: 3 };
+
+    fn state() -> TaskState {
+        let store = MemoryStores::default().open(Path::new("test"), "test").expect("a store in memory");
+        let background = Background { threads: Arc::new(SystemThreads), clock: Arc::new(SystemClock::default()) };
+        TaskState::new(WriteBehind::new(store, 1 << 20, background))
+    }
+
+    /// What happens to keys, one step a line, and what it comes to.
+    const STORY: &[(&str, &str)] = &[
+        ("hold a", "not parked"),
+        ("park a h1", "parked"),
+        ("hold a", "1/0"),
+        ("hold a", "1/1"),
+        ("resolve a h0", "keys 1 releasing 0 records 2"),
+        ("next a 1/0", "no"),
+        ("resolve a h1", "keys 1 releasing 1 records 2"),
+        ("next a 1/1", "no"),
+        ("next a 1/0", "yes"),
+        ("take a", "keys 1 releasing 1 records 1"),
+        ("hold a", "1/2"),
+        ("hold a", "1/3"),
+        ("hold a", "RecordsOfKey"),
+        ("park a h2", "parked"),
+        ("take a", "keys 1 releasing 0 records 2"),
+        ("next a 1/2", "no"),
+        ("park b h3", "parked"),
+        ("park c h4", "Keys"),
+        ("resolve b h3", "keys 1 releasing 0 records 2"),
+        ("resolve a h2", "keys 1 releasing 1 records 2"),
+        ("take a", "keys 1 releasing 1 records 1"),
+        ("take a", "keys 0 releasing 0 records 0"),
+        ("hold a", "not parked"),
+        ("park a h5", "parked"),
+        ("hold a", "3/0"),
+        ("resolve a h5", "keys 1 releasing 1 records 1"),
+        ("next a 1/0", "no"),
+        ("next a 3/0", "yes"),
+    ];
+
+    #[test]
+    fn a_key_is_held_back_and_released_in_order() {
+        let (mut state, mut flags) = (state(), Flags::default());
+        for (number, (step, expected)) in STORY.iter().enumerate() {
+            let mut lot = Lot { state: &mut state, flags: &mut flags, topic: "t" };
+            assert_eq!(does(&mut lot, step), *expected, "step {number}: {step}");
+        }
+    }
+
+    fn does(lot: &mut Lot<'_>, step: &str) -> String {
+        let words: Vec<&str> = step.split(' ').collect();
+        let key = words[1].as_bytes();
+        let figures = |lot: &mut Lot<'_>| {
+            let ParkedInput { keys, releasing, records, .. } = lot.input().expect("can be read");
+            format!("keys {keys} releasing {releasing} records {records}")
+        };
+        match words[0] {
+            "park" => match lot.park(key, words[2].to_owned(), 5, LIMITS).expect("can be written") {
+                Ok(()) => "parked".to_owned(),
+                Err(full) => format!("{full:?}"),
+            },
+            "hold" => match lot.get(key).expect("can be read") {
+                None => "not parked".to_owned(),
+                Some(parked) => match lot.hold_back(key, parked, LIMITS).expect("can be written") {
+                    Ok(ticket) => ticket.to_string(),
+                    Err(full) => format!("{full:?}"),
+                },
+            },
+            "resolve" => {
+                lot.resolve(key, words[2]).expect("can be written");
+                figures(lot)
+            }
+            "next" => {
+                let (episode, number) = words[2].split_once('/').expect("a ticket");
+                let ticket =
+                    Ticket { episode: episode.parse().expect("a number"), number: number.parse().expect("a number") };
+                if lot.is_next(key, ticket).expect("can be read") { "yes".to_owned() } else { "no".to_owned() }
+            }
+            _ => {
+                lot.take(key, 7).expect("can be written");
+                figures(lot)
+            }
+        }
+    }
+}

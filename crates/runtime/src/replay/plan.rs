@@ -156,7 +156,6 @@ impl Item {
             edit: None,
         }
     }
-
 }
 
 /// Why the letter is not to be sent there, if so. `may_loop`: somebody has said that it may come back once more.

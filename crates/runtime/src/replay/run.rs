@@ -314,7 +314,10 @@ impl<'a> Run<'a> {
         let mut active = self.active.clone();
         active.replayed += items.len() as u64;
         active.at_ms = self.operator.clock().unix_ms();
-        let counts = [("replayed", items.len() as u64), ("edited", items.iter().filter(|item| item.edit.is_some()).count() as u64)];
+        let counts = [
+            ("replayed", items.len() as u64),
+            ("edited", items.iter().filter(|item| item.edit.is_some()).count() as u64),
+        ];
         let mut action = self.action("dlq.replay", counts.map(|(name, count)| (name.to_owned(), count)).into());
         action.detail = edits_of(items);
         let topology = std::sync::Arc::clone(self.operator.topology());

@@ -66,7 +66,8 @@ pub fn discard(operator: &mut Operator, letters: &[Letter], reason: &str) -> std
         let topology = std::sync::Arc::clone(operator.topology());
         let (actor, at_ms) = (operator.actor().to_owned(), operator.clock().unix_ms());
         let topic = chunk.first().map(|letter| letter.place.topic.clone()).unwrap_or_default();
-        let action = action("dlq.discard", topic, reason, BTreeMap::from([("discarded".to_owned(), chunk.len() as u64)]));
+        let action =
+            action("dlq.discard", topic, reason, BTreeMap::from([("discarded".to_owned(), chunk.len() as u64)]));
         operator.act(action, |producer| {
             for letter in chunk {
                 let resolution = Resolution {

@@ -3,8 +3,8 @@
 //! Invariant: only the state log says what is committed. Whenever the worker does not know, it forgets its tasks and
 //! starts them again from there.
 
-pub(crate) mod commit;
 mod circuit;
+pub(crate) mod commit;
 mod error;
 pub(crate) mod latest;
 pub(crate) mod membership;
@@ -41,12 +41,12 @@ use crate::task::restore::StartError;
 use crate::telemetry::Telemetry;
 use crate::threads::Threads;
 use crate::transaction::Transaction;
+use crate::worker::circuit::Circuit;
 pub use crate::worker::error::WorkerError;
 use crate::worker::process::{Output, REGISTRY_RETRY};
 pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
-pub use crate::worker::redrive::{Decision, REDRIVE_UNADDRESSED};
-use crate::worker::circuit::Circuit;
 use crate::worker::program::Program;
+pub use crate::worker::redrive::{Decision, REDRIVE_UNADDRESSED};
 use crate::worker::release::Release;
 use crate::worker::vacancy::Vacancy;
 

@@ -152,6 +152,7 @@ impl Worker {
             | WorkerError::StoppedOnBug { .. }
             | WorkerError::ParkingFull { .. }
             | WorkerError::CircuitOpen { .. }
+            | WorkerError::ParkedLeft { .. }
             | WorkerError::Broken(_)
             | WorkerError::GaveUp { .. }) => {
                 let cause = BrokerError::new(BrokerErrorKind::Abortable, "stop", "the worker stops");

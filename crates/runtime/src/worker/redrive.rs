@@ -44,11 +44,7 @@ impl Worker {
     }
 
     /// Takes one record of the redrive topic in. Says whether anything was done.
-    pub(super) fn process_redriven(
-        &mut self,
-        topic: &Arc<str>,
-        record: &RecordView<'_>,
-    ) -> Result<bool, WorkerError> {
+    pub(super) fn process_redriven(&mut self, topic: &Arc<str>, record: &RecordView<'_>) -> Result<bool, WorkerError> {
         let Some(task) = self.tasks.get_mut(&record.origin.partition) else { return Ok(false) };
         if task.position(topic).is_some_and(|position| record.origin.offset < position) {
             return Ok(false);

@@ -14,9 +14,13 @@ impl Worker {
     /// Reads every reference topic to its end, and goes on reading it with the data.
     pub(super) fn load_references(&mut self) -> Result<(), WorkerError> {
         let Self { shared, program, output, reader, .. } = self;
-        load(shared.broker.as_ref(), &shared.topology, &mut program.references, &mut output.codecs, |partition, next| {
-            reader.assign(partition, next)
-        })
+        load(
+            shared.broker.as_ref(),
+            &shared.topology,
+            &mut program.references,
+            &mut output.codecs,
+            |partition, next| reader.assign(partition, next),
+        )
     }
 
     /// Takes one record into its table. One that cannot be used leaves the table as it was, and an operator is told.

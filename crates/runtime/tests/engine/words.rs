@@ -21,7 +21,9 @@ use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::threads::SystemThreads;
 use tidemill_runtime::worker::{OnStop, Shared};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, ParkingLimits, Pipeline, Role, Stage, Topic, Unit};
+use tidemill_topology::plan::{
+    self, Cleanup, CommitPolicy, Input, Link, OnError, ParkingLimits, Pipeline, Role, Stage, Topic, Unit,
+};
 
 pub(crate) const IN: &str = "words.requested.v1";
 pub(crate) const DEAD_LETTERS: &str = "words.requested.v1.dlq";

@@ -9,7 +9,9 @@ use tidemill_core::{EventKind, ProcessorSpec, Settings};
 
 use crate::codes::{self, Code};
 use crate::findings::{Findings, Step, blot, place};
-use crate::plan::{CircuitBreaker, Input, Link, OnError, ParkingLimits, ReferencePlan, Stage, dead_letters_of, parked_of};
+use crate::plan::{
+    CircuitBreaker, Input, Link, OnError, ParkingLimits, ReferencePlan, Stage, dead_letters_of, parked_of,
+};
 use crate::raw::{Raw, RawInput, RawOnError, RawStage};
 
 use super::{Catalog, StageView, View};

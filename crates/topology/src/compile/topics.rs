@@ -124,7 +124,8 @@ pub(super) fn with_internal(
         add(unit.state_topic(pipeline), Role::StateLog, unit.tasks, Cleanup::Delete, state_config.clone().into());
         // What comes back may be as large as what an ingest topic takes, and needs room for a letter's headers.
         let bytes_max = (INGEST_RECORD_BYTES_MAX + DEAD_LETTER_HEADER_BYTES_MAX).to_string();
-        let redrive_config = [("max.message.bytes".to_owned(), bytes_max), ("retention.ms".to_owned(), FOR_EVER.to_owned())];
+        let redrive_config =
+            [("max.message.bytes".to_owned(), bytes_max), ("retention.ms".to_owned(), FOR_EVER.to_owned())];
         add(unit.redrive_topic(pipeline), Role::Redrive, unit.tasks, Cleanup::Delete, redrive_config.into());
     }
     for sink in sinks {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use serde_json::json;
 use tidemill_runtime::replay::run::{Pace, Report, apply};
-use tidemill_runtime::replay::{self, Letter};
+use tidemill_runtime::replay::{self, Filter, Letter};
 
 use super::{plan, visit_letters};
 use crate::args::{DlqApplyArgs, DlqFilter, Global};
@@ -24,11 +24,8 @@ pub(super) fn run(global: &Global, args: &DlqApplyArgs) -> Result<Exit, Failure>
         confirm(&format!("Send {} dead letters of {} back?", count(number), plan.topic))?;
     }
     let stop = Stop::on_signals()?;
-    let pace = Pace {
-        rate: args.rate,
-        failed_percent_max: args.failed_percent_max,
-        lag_records_max: args.lag_records_max,
-    };
+    let pace =
+        Pace { rate: args.rate, failed_percent_max: args.failed_percent_max, lag_records_max: args.lag_records_max };
     let mut progress = Progress::new("replayed", number);
     let mut operator = session.operator()?;
     let report = apply(&mut operator, &plan, &pace, &args.reason, |done, total| {
@@ -49,6 +46,22 @@ pub(super) fn run(global: &Global, args: &DlqApplyArgs) -> Result<Exit, Failure>
     Ok(if was_stopped { Exit::Interrupted } else { Exit::Ok })
 }
 
+/// Letters that are neither replayed nor discarded.
+pub(in crate::command) fn open_letters(
+    session: &Session,
+    topic: &str,
+    filter: &Filter,
+) -> Result<Vec<Letter>, Failure> {
+    let mut letters: Vec<Letter> = Vec::new();
+    visit_letters(session, Some(topic), filter, |letter, resolution| {
+        if resolution.is_none() {
+            letters.push(letter);
+        }
+        Ok(())
+    })?;
+    Ok(letters)
+}
+
 pub(super) fn discard(
     global: &Global,
     topic: &str,
@@ -59,13 +72,7 @@ pub(super) fn discard(
     check_reason(reason)?;
     let session = Session::open(global, Access::Write)?;
     let filter = filter_of(filter, session.clock.unix_ms())?;
-    let mut letters: Vec<Letter> = Vec::new();
-    visit_letters(&session, Some(topic), &filter, |letter, resolution| {
-        if resolution.is_none() {
-            letters.push(letter);
-        }
-        Ok(())
-    })?;
+    let letters = open_letters(&session, topic, &filter)?;
     if !letters.is_empty() && !yes {
         confirm(&format!("Give {} dead letters of {topic} up?", count(letters.len() as u64)))?;
     }

@@ -72,13 +72,15 @@ fn patch_of(args: &DlqEditArgs) -> Result<Patch, Failure> {
     let wrong = |what: String| Failure::new(Exit::Usage, what);
     if let Some(path) = &args.patch {
         let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        return serde_json::from_str(&text)
-            .map_err(|error| wrong(format!("{}: {error}", path.display())).hint("A JSON Patch is a list of operations."));
+        return serde_json::from_str(&text).map_err(|error| {
+            wrong(format!("{}: {error}", path.display())).hint("A JSON Patch is a list of operations.")
+        });
     }
     let mut operations = Vec::new();
     for (pointer, value) in &args.value {
-        let value: Value = serde_json::from_str(value)
-            .map_err(|error| wrong(format!("`{value}` is not JSON: {error}")).hint("Text stands between double quotes."))?;
+        let value: Value = serde_json::from_str(value).map_err(|error| {
+            wrong(format!("`{value}` is not JSON: {error}")).hint("Text stands between double quotes.")
+        })?;
         operations.push(serde_json::json!({"op": "add", "path": pointer, "value": value}));
     }
     serde_json::from_value(Value::Array(operations)).map_err(|error| wrong(format!("--value: {error}")))

@@ -36,8 +36,7 @@ pub(super) fn list(global: &Global, topic: Option<&str>, filter: &DlqFilter) -> 
     let session = Session::open(global, Access::Read)?;
     let mut groups: BTreeMap<[String; 4], Group> = BTreeMap::new();
     visit_letters(&session, topic, &filter_of(filter, session.clock.unix_ms())?, |letter, resolution| {
-        let [stage, code, field] =
-            ["stage", "code", "field"].map(|name| letter.text(name).unwrap_or("-").to_owned());
+        let [stage, code, field] = ["stage", "code", "field"].map(|name| letter.text(name).unwrap_or("-").to_owned());
         let topic = letter.place.topic.clone();
         let place = place_in_topic(&letter);
         let group = groups.entry([topic.clone(), stage.clone(), code.clone(), field.clone()]);
@@ -139,16 +138,9 @@ pub(super) fn stats(global: &Global, topic: Option<&str>, filter: &DlqFilter) ->
     Ok(Exit::Ok)
 }
 
-pub(super) fn show(
-    global: &Global,
-    topic: &str,
-    partition: u32,
-    offset: u64,
-    unmask: bool,
-) -> Result<Exit, Failure> {
+pub(super) fn show(global: &Global, topic: &str, partition: u32, offset: u64, unmask: bool) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
-    let filter =
-        Filter { partition: Some(partition), from: Some(offset), to: Some(offset + 1), ..Filter::default() };
+    let filter = Filter { partition: Some(partition), from: Some(offset), to: Some(offset + 1), ..Filter::default() };
     let mut found = None;
     visit_letters(&session, Some(topic), &filter, |letter, resolution| {
         found = Some(shown(&letter, resolution, unmask));

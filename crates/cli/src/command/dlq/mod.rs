@@ -1,6 +1,6 @@
 //! `tidemill dlq`: dead letters by cause, one by one, and back to the stage that failed.
 
-mod apply;
+pub(super) mod apply;
 pub(super) mod edit;
 mod list;
 pub(super) mod plan;
@@ -20,7 +20,9 @@ pub(super) fn run(global: &Global, command: &DlqCommand) -> Result<Exit, Failure
     match command {
         DlqCommand::Ls { topic, filter } => list::list(global, topic.as_deref(), filter),
         DlqCommand::Stats { topic, filter } => list::stats(global, topic.as_deref(), filter),
-        DlqCommand::Show { topic, partition, offset, unmask } => list::show(global, topic, *partition, *offset, *unmask),
+        DlqCommand::Show { topic, partition, offset, unmask } => {
+            list::show(global, topic, *partition, *offset, *unmask)
+        }
         DlqCommand::Export { topic, filter, unmask } => list::export(global, topic, filter, *unmask),
         DlqCommand::Plan(args) => plan::run(global, args),
         DlqCommand::Edit(args) => edit::run(global, args),
