@@ -9,7 +9,7 @@ ACCOUNTS ?= 5000000
 PAYMENTS ?= 5000000
 ROUNDS ?= 3
 
-.PHONY: help demo stack check test chaos bench bench-restart clean-data
+.PHONY: help demo stack check test chaos bench bench-curves bench-restart clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +40,12 @@ bench: ## The chain beside Kafka Streams and a plain copy, verified; writes docs
 	cargo build --release --package tidemill-bench
 	eval "$$(dev/stack env)" && $(TARGET)/release/bench chain compare --folder data/bench --payments $(PAYMENTS) \
 	  --rounds $(ROUNDS) --broker-pid "$$(cat "$${TIDEMILL_STACK_DIR:-data/stack}/kafka/pid")" --write docs/benchmarks
+
+bench-curves: ## The chain with ten thousand to five million accounts and one to 64 tasks; writes docs/benchmarks/curves.md
+	TIDEMILL_STACK_JIT=c2 dev/stack up
+	cargo build --release --package tidemill-bench
+	eval "$$(dev/stack env)" && $(TARGET)/release/bench chain curves --folder data/bench \
+	  --broker-pid "$$(cat "$${TIDEMILL_STACK_DIR:-data/stack}/kafka/pid")" --write docs/benchmarks
 
 bench-restart: ## Restart and restore beside Kafka Streams; writes docs/benchmarks/restart.md
 	TIDEMILL_STACK_JIT=c2 dev/stack up

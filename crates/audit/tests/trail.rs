@@ -14,7 +14,7 @@ fn action(number: u64) -> Action {
         object: format!("payments.requested.v1.dlq/{number}"),
         outcome: if number.is_multiple_of(3) { Outcome::Refused } else { Outcome::Done },
         reason: "the producer has mended its amounts".to_owned(),
-        plan_hash: (number % 2 == 0).then(|| "00ff".to_owned()),
+        plan_hash: number.is_multiple_of(2).then(|| "00ff".to_owned()),
         counts: BTreeMap::from([("replayed".to_owned(), number), ("refused".to_owned(), 0)]),
         detail: String::new(),
     }

@@ -117,6 +117,7 @@ mod tests {
             units: vec![Unit { name: "main".to_owned(), tasks, standbys: 0, commit, stages: Vec::new() }],
             topics: BTreeMap::new(),
             sinks: Vec::new(),
+            dead_letter_headers: Vec::new(),
         }
     }
 

@@ -40,32 +40,22 @@ impl Graveyard {
 
 /// What processes want deleted. Carried out when the observer has read it.
 #[derive(Default)]
-pub(crate) struct Deletions {
-    asked: Mutex<Vec<(TopicPartition, u64)>>,
-    carried_out: Mutex<BTreeSet<(u32, u64)>>,
-}
+pub(crate) struct Deletions(Mutex<Vec<(TopicPartition, u64)>>);
 
 impl Deletions {
     fn ask(&self, partition: &TopicPartition, before: u64) {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((partition.clone(), before));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((partition.clone(), before));
     }
 
     /// To be called when the observer has read what there is.
     pub(crate) fn carry_out(&self, broker: &dyn Broker) {
-        let mut carried_out = self.carried_out.lock().unwrap_or_else(PoisonError::into_inner);
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).retain(|(partition, before)| {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(partition, before)| {
             let readable = broker.watermarks(partition, Isolation::ReadCommitted).expect("watermarks").high;
             if readable >= *before {
                 broker.delete_records(partition, *before).expect("records can be deleted");
-                carried_out.insert((partition.partition, *before));
             }
             readable < *before
         });
-    }
-
-    /// Where state logs have begun, by task.
-    pub(crate) fn carried_out(&self) -> BTreeSet<(u32, u64)> {
-        self.carried_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -303,9 +303,7 @@ impl Run {
         let group = self.site.group();
         let Self { site, machines, adversary, .. } = self;
         let may_refuse_releases = adversary.is_some();
-        let beginnings = site.deletions.carried_out();
-        let broker = &site.broker;
-        look(&Evidence { requests: &requests, observer, broker, machines, group, may_refuse_releases, beginnings })
+        look(&Evidence { requests: &requests, observer, broker: &site.broker, machines, group, may_refuse_releases })
     }
 
     fn wait(&self, longest: Duration, mut is_reached: impl FnMut() -> bool) -> bool {

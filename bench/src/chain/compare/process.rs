@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::chain::compare::{CompareOptions, Run, Span};
-use crate::chain::topics::Place;
+use crate::chain::topics::{Input, Place};
 use crate::failure::{During, Result};
 use crate::machine::repository;
 
@@ -82,8 +82,12 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn start(engine: Engine, place: &Place, options: &CompareOptions, end: End) -> Result<Self> {
         let mut command = if engine.is_streams() { streams(engine, options) } else { tidemill(engine, end)? };
-        command.args(["--bootstrap", &place.bootstrap, "--prefix", &place.prefix, "--input", &place.input]);
+        let Input { topic, partitions } = &place.input;
+        command.args(["--bootstrap", &place.bootstrap, "--prefix", &place.prefix, "--input", topic]);
         command.args(["--threads", &options.threads.to_string(), "--commit-ms", &options.commit_ms.to_string()]);
+        if !engine.is_streams() {
+            command.args(["--partitions", &partitions.to_string()]);
+        }
         if engine.is_verified() {
             command.arg("--state-dir").arg(options.folder.join(&place.prefix));
         }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use json_patch::Patch;
@@ -203,7 +203,7 @@ impl Drill<'_> {
     }
 
     /// Writes the plan down, says what it says, and returns how many letters would pass.
-    fn shown(&self, made: &Plan, path: &PathBuf, command: &str) -> Result<u64, Failure> {
+    fn shown(&self, made: &Plan, path: &Path, command: &str) -> Result<u64, Failure> {
         plan::write(made, path)?;
         if !self.global.json {
             output::line(&format!("$ {command}"))?;

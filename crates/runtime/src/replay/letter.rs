@@ -140,7 +140,7 @@ impl Filter {
         let Some(value) = letter.json() else { return false };
         self.values.iter().all(|(pointer, wanted)| match value.pointer(pointer) {
             Some(serde_json::Value::String(text)) => text == wanted,
-            Some(found) => found.to_string() == *wanted,
+            Some(found) => serde_json::from_str::<serde_json::Value>(wanted).is_ok_and(|wanted| wanted == *found),
             None => false,
         })
     }

@@ -87,8 +87,8 @@ impl Validator {
         let Some((program, state)) = self.programs.get_mut(&unit) else {
             return Err(WorkerError::Broken(format!("there is no unit {unit}")));
         };
-        let Some(input) = program.by_topic.get(input_topic.as_str()).and_then(|number| program.inputs.get(*number))
-        else {
+        let number = program.input_named(&input_topic);
+        let Some(input) = number.and_then(|number| program.inputs.get(number)) else {
             return Err(WorkerError::Broken(format!("no stage reads {input_topic}")));
         };
         let Self { codecs, effects, .. } = self;

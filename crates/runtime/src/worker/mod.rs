@@ -314,7 +314,7 @@ impl Worker {
             let record = batch.view(index, &headers);
             let meta = &batch.metas()[index];
             let topic = &meta.topic;
-            let Some(number) = self.program.by_topic.get(topic).copied() else {
+            let Some(number) = self.program.input_of(topic) else {
                 if self.is_redrive(topic) {
                     if self.process_redriven(topic, &record)? && self.commit_if_full()? == Rest::Stale {
                         return Ok(());

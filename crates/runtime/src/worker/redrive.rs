@@ -50,8 +50,8 @@ impl Worker {
             return Ok(false);
         }
         self.output.transaction.open()?;
-        let named = record.headers.text(sent_back::INPUT).and_then(|topic| self.program.by_topic.get(topic));
-        let Some(number) = named.copied() else {
+        let named = record.headers.text(sent_back::INPUT).and_then(|topic| self.program.input_named(topic));
+        let Some(number) = named else {
             let Some(first) = self.program.inputs.first() else { return Ok(false) };
             let outcome = self.output.bury(first, task, record, &Reject::new(&REDRIVE_UNADDRESSED))?;
             task.advance(topic, record.origin.offset, self.program.redriven(0), outcome);

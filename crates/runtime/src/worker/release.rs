@@ -65,7 +65,10 @@ impl Worker {
         let mut batch = std::mem::take(&mut self.release.batch);
         let read = match &mut self.release.reader {
             Some(reader) => reader.poll(&mut batch, RECORDS_PER_POLL_MAX, POLL_WAIT).map_err(WorkerError::from),
-            None => Ok(batch.clear()),
+            None => {
+                batch.clear();
+                Ok(())
+            }
         };
         let released = read.and_then(|()| self.release_batch(&batch));
         self.release.batch = batch;
