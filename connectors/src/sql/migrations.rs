@@ -24,6 +24,12 @@ const STEPS: &[Step] = &[
         postgres: include_str!("migrations/postgres/0002_holds.sql"),
         sqlite: include_str!("migrations/sqlite/0002_holds.sql"),
     },
+    Step {
+        version: 5,
+        name: "dead_letter_items",
+        postgres: include_str!("migrations/postgres/0005_dead_letter_items.sql"),
+        sqlite: include_str!("migrations/sqlite/0005_dead_letter_items.sql"),
+    },
 ];
 
 /// Where the database notes what has been applied. Its own name, because the database may hold other applications.

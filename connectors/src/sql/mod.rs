@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 mod dead_letter;
 pub(crate) mod migrations;
+mod operations;
 pub(crate) mod precedence;
 mod row;
 pub(crate) mod rows;

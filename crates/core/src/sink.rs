@@ -32,6 +32,14 @@ pub enum SinkBody {
         value: Option<Vec<u8>>,
         headers: Vec<(String, Option<Vec<u8>>)>,
     },
+    /// What became of a dead letter, whose place is the key of the record.
+    Resolution {
+        value: Vec<u8>,
+    },
+    /// An entry of the audit trail.
+    Audit {
+        value: Vec<u8>,
+    },
 }
 
 /// The next offset to read, and how far in event time the read model has come.

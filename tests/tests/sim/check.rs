@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidemill_core::partition::partition_of;
 use tidemill_core::{StateValue, Store};
 use tidemill_runtime::broker::{Broker, Isolation, TopicPartition};
+use tidemill_runtime::parking::{PARKED_INPUTS, PARKED_KEYS};
 use tidemill_runtime::state_log::{LogError, LogRecord};
 use tidemill_runtime::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
 
@@ -72,12 +73,14 @@ impl Evidence<'_> {
         }
         for request in self.requests {
             let id = request.id;
-            let moves = usize::from(!request.is_dead() && !request.is_refused());
+            let settled = request.settled();
+            let is_refused = settled.is_some_and(|settled| settled.is_refused());
+            let moves = usize::from(settled.is_some() && !is_refused);
             let expected = [
-                ("dead letters", usize::from(request.is_dead()), dead.get(&id)),
-                ("debit instructions", usize::from(!request.is_dead()), legs.get(&(id, Leg::Debit))),
+                ("dead letters", request.dead_letters(), dead.get(&id)),
+                ("debit instructions", usize::from(settled.is_some()), legs.get(&(id, Leg::Debit))),
                 ("credit instructions", moves, legs.get(&(id, Leg::Credit))),
-                ("refusals", usize::from(request.is_refused()), entries.get(&(id, 0))),
+                ("refusals", usize::from(is_refused), entries.get(&(id, 0))),
                 ("debit entries", moves, entries.get(&(id, -1))),
                 ("credit entries", moves, entries.get(&(id, 1))),
             ];
@@ -93,10 +96,11 @@ impl Evidence<'_> {
         }
     }
 
-    /// Order per key is kept on every hop, and payers are counted as their requests came in.
+    /// Order per key is kept on every hop, and payers are counted as their requests came in: one that failed and was mended
+    /// in its own place, before everything that came behind it.
     fn order(&self, findings: &mut Findings) {
         let mut expected: BTreeMap<u8, Vec<(u64, u64)>> = BTreeMap::new();
-        for request in self.requests.iter().filter(|request| !request.is_dead()) {
+        for request in self.requests.iter().filter_map(Request::settled) {
             let of_payer = expected.entry(request.payer).or_default();
             of_payer.push((of_payer.len() as u64 + 1, request.id));
         }
@@ -174,7 +178,7 @@ impl Evidence<'_> {
             accounts.insert(key_of('a', entry.account), account);
         }
         let mut counts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-        for request in self.requests.iter().filter(|request| !request.is_dead()) {
+        for request in self.requests.iter().filter_map(Request::settled) {
             *counts.entry(key_of('p', request.payer)).or_default() += 1;
         }
         let odd: BTreeSet<_> =
@@ -190,6 +194,11 @@ impl Evidence<'_> {
             }
             found_counts.extend(values(&fold, COUNTS).map(|(key, count)| (key, count.0)));
             found_odd.extend(values(&fold, ODD_ONES).map(|(key, _)| key));
+            let parked: Vec<_> = values(&fold, PARKED_KEYS).map(|(_, parked)| parked).collect();
+            let input = values(&fold, PARKED_INPUTS).next().map(|(_, input)| input).unwrap_or_default();
+            if !parked.is_empty() || (input.keys, input.records, input.releasing) != (0, 0, 0) {
+                findings.push(format!("parked: task {number} holds back {parked:?}, and says {input:?}"));
+            }
         }
         if found_accounts != accounts {
             findings.push(format!("state: accounts are {found_accounts:?} and should be {accounts:?}"));

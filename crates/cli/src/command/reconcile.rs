@@ -34,7 +34,9 @@ pub(super) fn print(result: &Reconciliation) -> Result<(), Failure> {
         output::line(&format!("DOES NOT ADD UP  {finding}"))?;
     }
     if result.findings.is_empty() {
-        output::line("Everything adds up: in = posted + rejected + duplicate + parked + dead, and debits = credits.")?;
+        output::line(
+            "Everything adds up: in = posted + rejected + duplicate + parked + dead + discarded, and debits = credits.",
+        )?;
     }
     Ok(())
 }
@@ -46,7 +48,9 @@ fn print_path(path: &Path) -> Result<(), Failure> {
         ("applied", path.applied),
         ("passed on", path.passed),
         ("duplicate", path.duplicate),
-        ("parked", path.parked),
+        ("parked", path.parked_now()),
+        ("discarded", path.discarded),
+        ("dead letters decided about", path.redriven),
     ];
     for (name, figure) in figures.into_iter().filter(|(_, figure)| *figure > 0) {
         output::line(&format!("  {:<40} {:>12}", name, count(figure)))?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tidemill_core::Outcome;
 
+use crate::parking::Flags;
 use crate::task::checkpoint::{Checkpoint, Figures, outcome_name};
 use crate::task::state::TaskState;
 
@@ -29,6 +30,7 @@ pub(crate) struct Task {
     is_touched: bool,
     /// The state log names this worker as the owner, so that a successor knows whom to settle.
     is_claimed: bool,
+    pub(crate) parking: Flags,
 }
 
 impl Task {
@@ -48,6 +50,7 @@ impl Task {
             added: Vec::new(),
             is_touched: false,
             is_claimed: false,
+            parking: Flags { is_holding: true, is_releasing: true },
         }
     }
 
@@ -85,16 +88,27 @@ impl Task {
 
     /// Notes that the record at `offset` ended as `outcome`.
     pub(crate) fn advance(&mut self, topic: &Arc<str>, offset: u64, input: usize, outcome: Outcome) {
+        self.pass_over(topic, offset);
+        self.count(input, outcome);
+    }
+
+    /// Notes how a record ended that no position stands for.
+    pub(crate) fn count(&mut self, input: usize, outcome: Outcome) {
+        self.is_touched = true;
+        match self.added.iter_mut().find(|(ended, _)| *ended == (input, outcome)) {
+            Some((_, count)) => *count += 1,
+            None => self.added.push(((input, outcome), 1)),
+        }
+    }
+
+    /// Goes on behind the record at `offset`.
+    pub(crate) fn pass_over(&mut self, topic: &Arc<str>, offset: u64) {
         self.is_touched = true;
         match self.positions.get_mut(topic) {
             Some(position) => *position = offset + 1,
             None => {
                 self.positions.insert(Arc::clone(topic), offset + 1);
             }
-        }
-        match self.added.iter_mut().find(|(ended, _)| *ended == (input, outcome)) {
-            Some((_, count)) => *count += 1,
-            None => self.added.push(((input, outcome), 1)),
         }
     }
 

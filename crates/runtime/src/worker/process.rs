@@ -30,7 +30,7 @@ pub static VALUE_SCHEMA_UNKNOWN: CodeSpec = CodeSpec {
     code: "value_schema_unknown",
     class: Class::Schema,
     summary: "The schema id of the value is not registered, or stands for another kind of event.",
-    remedy: "Register the schema, or mend the record, and replay it with `tidemill dlq replay`.",
+    remedy: "Register the schema, or mend the record, and replay it with `tidemill dlq plan`.",
 };
 
 /// What a worker writes records with. Everything here belongs to the worker's one transaction.
@@ -81,9 +81,9 @@ impl Output {
         task: &mut Task,
         record: &RecordView<'_>,
     ) -> Result<Outcome, WorkerError> {
-        let event = match self.decode(input, record)? {
+        let event = match decode(&mut self.codecs, input, record)? {
             Ok(event) => event,
-            Err(reject) => return self.bury(input, record, &reject),
+            Err(reject) => return self.bury(input, task, record, &reject),
         };
         let decodes = match input.head {
             Head::Raw { decodes } => decodes,
@@ -109,33 +109,11 @@ impl Output {
             Ended::Answered(reject) => Outcome::Rejected(reject.code().code),
             Ended::Unanswered(reject) => {
                 self.write_effects(input, record)?;
-                return self.bury(input, record, &reject);
+                return self.bury(input, task, record, &reject);
             }
         };
         self.write_effects(input, record)?;
         Ok(outcome)
-    }
-
-    fn decode(
-        &mut self,
-        input: &InputProgram,
-        record: &RecordView<'_>,
-    ) -> Result<Result<AnyEvent, Reject>, WorkerError> {
-        match input.head {
-            Head::Raw { decodes: None } => Ok(Ok(Box::new(RawEvent))),
-            Head::Raw { decodes: Some(kind) } => {
-                if let Some(value) = record.value {
-                    self.codecs.look_ahead(kind, value).map_err(WorkerError::RegistryUnavailable)?;
-                }
-                Ok(Ok(Box::new(RawEvent)))
-            }
-            Head::Event(kind) => match self.codecs.decode(kind, record.value.unwrap_or_default()) {
-                Ok(event) => Ok(Ok(event)),
-                Err(ValueError::Unreadable(error)) => Ok(Err(Reject::new(&VALUE_UNREADABLE).because(error.message))),
-                Err(ValueError::UnknownSchema) => Ok(Err(Reject::new(&VALUE_SCHEMA_UNKNOWN))),
-                Err(ValueError::Unavailable(message)) => Err(WorkerError::RegistryUnavailable(message)),
-            },
-        }
     }
 
     fn write_effects(&mut self, input: &InputProgram, record: &RecordView<'_>) -> Result<(), WorkerError> {
@@ -193,7 +171,13 @@ impl Output {
     }
 
     /// Writes the record to the dead letters, unless the failure has to stop the worker.
-    fn bury(&mut self, input: &InputProgram, record: &RecordView<'_>, reject: &Reject) -> Result<Outcome, WorkerError> {
+    pub(crate) fn bury(
+        &mut self,
+        input: &InputProgram,
+        task: &mut Task,
+        record: &RecordView<'_>,
+        reject: &Reject,
+    ) -> Result<Outcome, WorkerError> {
         let stops = match reject.class() {
             Class::Invariant => true,
             Class::Bug => input.on_error == OnError::Stop,
@@ -207,18 +191,17 @@ impl Output {
                 message: reject.message().to_owned(),
             });
         }
-        let failure = Failure::of(reject, &input.stage, &self.failed_by);
+        let failure = Failure::of(reject, &input.stage, &input.topic, &self.failed_by);
         let headers = dead_letter::headers(record, &failure);
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         self.transaction.send(&Outgoing {
             topic: &input.dead_letters.topic,
             partition: record.origin.partition % input.dead_letters.partitions.max(1),
             timestamp_ms: record.event_time.millis(),
             key: record.key,
             value: record.value,
-            headers: &headers,
+            headers: &dead_letter::borrowed(&headers),
         })?;
+        self.park(input, task, record)?;
         tracing::debug!(
             code = reject.code().code,
             stage = %input.stage,
@@ -244,6 +227,29 @@ impl Output {
             let _discarded = self.latest.drain();
         }
         let _discarded = self.effects.drain().count();
+    }
+}
+
+/// The record as the first processor of the chain takes it.
+pub(crate) fn decode(
+    codecs: &mut Codecs,
+    input: &InputProgram,
+    record: &RecordView<'_>,
+) -> Result<Result<AnyEvent, Reject>, WorkerError> {
+    match input.head {
+        Head::Raw { decodes: None } => Ok(Ok(Box::new(RawEvent))),
+        Head::Raw { decodes: Some(kind) } => {
+            if let Some(value) = record.value {
+                codecs.look_ahead(kind, value).map_err(WorkerError::RegistryUnavailable)?;
+            }
+            Ok(Ok(Box::new(RawEvent)))
+        }
+        Head::Event(kind) => match codecs.decode(kind, record.value.unwrap_or_default()) {
+            Ok(event) => Ok(Ok(event)),
+            Err(ValueError::Unreadable(error)) => Ok(Err(Reject::new(&VALUE_UNREADABLE).because(error.message))),
+            Err(ValueError::UnknownSchema) => Ok(Err(Reject::new(&VALUE_SCHEMA_UNKNOWN))),
+            Err(ValueError::Unavailable(message)) => Err(WorkerError::RegistryUnavailable(message)),
+        },
     }
 }
 

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use tidemill_core::reference::References;
 use tidemill_core::{EventKind, Processor, RawEvent, ReferenceTable};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{Input, OnError, Stage, Unit};
+use tidemill_topology::plan::{CircuitBreaker, Input, OnError, Stage, Unit};
+
+use crate::parking::ParkingProgram;
+use crate::task::checkpoint::{REDRIVEN, RELEASED_RECORDS as RELEASED};
 
 /// A unit, ready to process.
 pub(crate) struct Program {
     pub(crate) inputs: Vec<InputProgram>,
-    /// `stage/topic` by input number: the names under which figures are kept.
+    /// `stage/topic` by input number: the names under which figures are kept. Behind them, in the same order, those of
+    /// records that were sent back, and of those that were parked and released.
     pub(crate) names: Vec<String>,
+    /// Where dead letters come back. `None` for a topology without such a topic.
+    pub(crate) redrive: Option<Arc<str>>,
     pub(crate) references: ReferenceTables,
 }
 
@@ -27,6 +33,8 @@ pub(crate) struct InputProgram {
     pub(crate) ports: Arc<[(&'static str, Port)]>,
     pub(crate) dead_letters: Port,
     pub(crate) on_error: OnError,
+    pub(crate) parking: Option<ParkingProgram>,
+    pub(crate) circuit: Option<CircuitBreaker>,
 }
 
 /// How the chain starts.
@@ -59,13 +67,41 @@ impl Program {
         let mut program = Self {
             inputs: Vec::new(),
             names: Vec::new(),
+            redrive: None,
             references: ReferenceTables { tables: BTreeMap::new(), topics: BTreeMap::new() },
         };
         for stage in &unit.stages {
             program.references.add(stage)?;
             program.add_inputs(topology, stage)?;
         }
+        for suffix in [REDRIVEN, RELEASED] {
+            let more: Vec<String> =
+                program.names.iter().take(program.inputs.len()).map(|name| format!("{name}{suffix}")).collect();
+            program.names.extend(more);
+        }
+        let redrive = unit.redrive_topic(&topology.pipeline);
+        program.redrive = topology.topics.contains_key(&redrive).then(|| Arc::from(redrive));
         Ok(program)
+    }
+
+    /// Number of the figures of records of the input that were sent back.
+    pub(crate) fn redriven(&self, input: usize) -> usize {
+        self.inputs.len() + input
+    }
+
+    /// Number of the figures of records of the input that were parked and released.
+    pub(crate) fn released(&self, input: usize) -> usize {
+        2 * self.inputs.len() + input
+    }
+
+    /// The same for a topic that somebody has named.
+    pub(crate) fn input_named(&self, topic: &str) -> Option<usize> {
+        self.inputs.iter().position(|input| *input.topic == *topic)
+    }
+
+    /// Every topic that a task reads by position.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.inputs.iter().map(|input| &input.topic).chain(&self.redrive)
     }
 
     /// The input that reads `topic`; there are few. The same text is mostly the same memory, too.
@@ -114,6 +150,11 @@ impl Program {
                 ports: Arc::clone(&ports),
                 dead_letters: port(&input.dead_letters)?,
                 on_error: stage.on_error,
+                parking: match &input.parked {
+                    Some(topic) => Some(ParkingProgram { port: port(topic)?, limits: stage.parking }),
+                    None => None,
+                },
+                circuit: stage.circuit,
             });
         }
         Ok(())

@@ -1,9 +1,15 @@
 //! The command line. Every flag that an operator sets for good has a `TIDEMILL_*` twin.
 
+mod operations;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::operations::{
+    AuditCommand, DlqApplyArgs, DlqCommand, DlqEditArgs, DlqFilter, DlqPlanArgs, DrillArgs, ParkedCommand,
+    ReplayCommand, StateAt, StateCommand,
+};
 use crate::logging::{LogLevel, Running};
 
 /// Kafka-native stream processing for payments: exactly once, and balanced to the last minor unit.
@@ -85,6 +91,28 @@ pub(crate) enum Command {
     /// Looks at dead letters, and sends them back to the stage that failed.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Looks at replays of dead letters, and pauses or ends them.
+    #[command(subcommand)]
+    Replay(ReplayCommand),
+    /// Looks at keys whose records wait behind a failed one, and has them go on.
+    #[command(subcommand)]
+    Parked(ParkedCommand),
+    /// Looks at what operators have done, and checks that nobody has changed it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Looks at the state of tasks, as of now or of an earlier offset.
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Follows a payment through every topic of the pipeline.
+    Trace {
+        /// Id of the payment, as its sender gave it.
+        payment_id: String,
+        /// Shows personal data, which is masked otherwise.
+        #[arg(long)]
+        unmask: bool,
+    },
+    /// Rehearses a bad day on the embedded broker: a producer's bad deploy, its dead letters, and their way back.
+    Drill(DrillArgs),
     /// Looks at open transactions, and ends those that nobody else will.
     #[command(subcommand)]
     Txn(TxnCommand),
@@ -219,54 +247,6 @@ pub(crate) struct ConsumeArgs {
     /// Shows personal data, which is masked otherwise.
     #[arg(long)]
     pub(crate) unmask: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct DlqFilter {
-    /// Only dead letters with this code.
-    #[arg(long)]
-    pub(crate) code: Option<String>,
-    /// Only this partition.
-    #[arg(long)]
-    pub(crate) partition: Option<u32>,
-    /// First offset.
-    #[arg(long)]
-    pub(crate) from: Option<u64>,
-    /// Offset after the last.
-    #[arg(long)]
-    pub(crate) to: Option<u64>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DlqCommand {
-    /// Lists dead letters by topic and code.
-    Ls {
-        /// Dead-letter topic; all of the topology when absent.
-        topic: Option<String>,
-        #[command(flatten)]
-        filter: DlqFilter,
-    },
-    /// Shows one dead letter: what failed, where, and the original bytes.
-    Show {
-        topic: String,
-        partition: u32,
-        offset: u64,
-        /// Shows the payload, which may hold personal data.
-        #[arg(long)]
-        unmask: bool,
-    },
-    /// Sends dead letters back to the topic whose stage failed, each exactly once however often this runs.
-    Replay {
-        topic: String,
-        #[command(flatten)]
-        filter: DlqFilter,
-        /// Why; kept with each replayed record.
-        #[arg(long)]
-        reason: String,
-        /// Does not ask.
-        #[arg(long)]
-        yes: bool,
-    },
 }
 
 #[derive(Debug, Subcommand)]
