@@ -62,6 +62,7 @@ bugs! {
     ReadFailureIsReject "read_failure_is_reject" "Takes a store that cannot be read for a fault of the record.",
     ForgetFrozen "forget_frozen" "Does not look at the changes that are on their way to the disk.",
     CleanEarly "clean_early" "Takes a pass over the state for complete when it has looked at its first entries.",
+    SkipCleaned "skip_cleaned" "Follows a log that was cleaned past the place where its store stands.",
     CarryStale "carry_stale" "Carries what is on the disk although it was changed since.",
     StandbyUncommitted "standby_uncommitted" "Lets a standby apply what is not committed.",
     StandbyAhead "standby_ahead" "Notes what a standby has applied one record too far.",
