@@ -6,6 +6,7 @@
 
 mod chain;
 mod failure;
+mod ledger;
 mod machine;
 mod restart;
 mod store;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Command {
     /// One job for every engine: payments in, entries and balances out, exactly once
     Chain(chain::ChainOptions),
+    /// Measures the ledger alone: transfers in memory, without broker
+    Ledger(ledger::LedgerOptions),
     /// Kills engines that hold much state and measures how long it takes until they give output again
     Restart(restart::RestartOptions),
     /// Measures the local store alone: opening after a kill, reads, writes
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Chain(options) => chain::run(&options),
+        Command::Ledger(options) => ledger::run(&options),
         Command::Restart(options) => restart::run(&options),
         Command::Store(options) => store::run(&options),
         Command::StoreMixed(options) => store::mixed::run(&options),
