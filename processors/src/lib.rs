@@ -14,6 +14,7 @@ pub mod profile_payer;
 pub mod score_fraud;
 pub mod validate_payment;
 
+mod age_queue;
 mod envelope;
 mod fields;
 mod fingerprint;

@@ -16,7 +16,8 @@ use tidemill_core::chain::{self, Ended, Surroundings};
 use tidemill_core::context::{Schemas, UnknownSchema};
 use tidemill_core::reference::References;
 use tidemill_core::{
-    AnyEvent, Effects, EventDecoder, EventTime, Headers, Origin, Outcome, Processor, RecordView, ReferenceTable, Settings,
+    AnyEvent, Effects, EventDecoder, EventTime, Headers, Origin, Outcome, Processor, RecordView, ReferenceTable,
+    Settings,
 };
 use tidemill_processors::post_ledger;
 use tidemill_runtime::clock::SystemClock;
@@ -69,7 +70,7 @@ pub(crate) fn run(options: &LedgerOptions) -> Result<()> {
             f64::from(options.transfers) / took.cpu.as_secs_f64(),
             per_transfer(took.cpu),
             per_transfer(took.wall),
-            machine::resident_bytes() / 1_000_000
+            took.resident_bytes / 1_000_000
         );
     }
     Ok(())
@@ -79,6 +80,7 @@ pub(crate) fn run(options: &LedgerOptions) -> Result<()> {
 struct Took {
     cpu: Duration,
     wall: Duration,
+    resident_bytes: u64,
 }
 
 fn measure(options: &LedgerOptions, batch: u32) -> Result<Took> {
@@ -90,7 +92,8 @@ fn measure(options: &LedgerOptions, batch: u32) -> Result<Took> {
     ledger.commit()?;
     // A quarter beforehand, so that no figure is that of empty tables.
     pay(&mut ledger, &mut load, options.transfers / 4, batch)?;
-    let took = pay(&mut ledger, &mut load, options.transfers, batch)?;
+    let mut took = pay(&mut ledger, &mut load, options.transfers, batch)?;
+    took.resident_bytes = machine::resident_bytes();
     if ledger.posted != u64::from(options.transfers / 4) + u64::from(options.transfers) || ledger.refused > 0 {
         return Err(format!("{} transfers were posted, {} records refused", ledger.posted, ledger.refused).into());
     }
