@@ -9,6 +9,8 @@ pub(crate) mod migrations;
 pub(crate) mod precedence;
 mod row;
 pub(crate) mod rows;
+pub(crate) mod snapshot;
+pub(crate) mod statement;
 pub(crate) mod table;
 pub(crate) mod tables;
 pub(crate) mod value;
@@ -18,13 +20,16 @@ pub use table::Table;
 pub use tables::TABLES;
 
 use tidemill_core::EventKind;
-use tidemill_schemas::{AccountBalance, AccountStatus, Alert, Decision, LedgerEntry, Notification, PaymentStatus};
+use tidemill_schemas::{
+    AccountBalance, AccountStatus, AggregatedBalance, Alert, Decision, LedgerEntry, Notification, PaymentStatus,
+};
 
 /// The kinds that have a table. Dead letters have one as well, but are not events.
 pub(crate) const CONSUMES: &[EventKind] = &[
     PaymentStatus::KIND,
     LedgerEntry::KIND,
     AccountBalance::KIND,
+    AggregatedBalance::KIND,
     AccountStatus::KIND,
     Decision::KIND,
     Notification::KIND,
