@@ -7,12 +7,14 @@ mod demo;
 mod dev;
 mod dlq;
 mod explain;
+mod fee;
 mod generate;
 mod graph;
 mod produce;
 mod provision;
 mod reconcile;
 mod run;
+mod statement;
 mod status;
 mod txn;
 mod verify;
@@ -33,7 +35,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Generate(args) => generate::run(args),
         Command::Consume(args) => consume::run(global, args),
         Command::Status => status::run(global),
-        Command::Reconcile => reconcile::run(global),
+        Command::Reconcile { in_transit: false } => reconcile::run(global),
+        Command::Reconcile { in_transit: true } => reconcile::in_transit(global),
+        Command::Statement(args) => statement::run(global, args),
+        Command::Fee(command) => fee::run(global, command),
         Command::Verify(args) => verify::run(global, args),
         Command::Dlq(command) => dlq::run(global, command),
         Command::Txn(command) => txn::run(global, command),
