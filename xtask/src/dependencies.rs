@@ -58,6 +58,11 @@ const RULES: &[Rule] = &[
         uses: &["tidemill-core", "tidemill-schemas", "tidemill-processors", "tidemill-topology", "tidemill-runtime"],
         tests_use: &[],
     },
+    Rule {
+        package: "tidemill-instructions",
+        uses: &["tidemill-core", "tidemill-schemas", "tidemill-processors", "tidemill-topology", "tidemill-runtime"],
+        tests_use: &[],
+    },
     Rule { package: "xtask", uses: &[], tests_use: &[] },
 ];
 

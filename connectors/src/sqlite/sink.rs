@@ -43,6 +43,12 @@ struct Claim {
 /// Takes the write lock at once: a transaction that began as a reader cannot wait for one.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
+/// Of several processes that apply at once, the slower ones find a table that was just made, or a file that is locked
+/// because another is turning on its write-ahead log, and nothing waits for that lock. Each step is a transaction, so
+/// that trying again goes on behind what the others have done.
+const APPLY_ATTEMPTS_MAX: u32 = 20;
+const APPLY_RETRY: Duration = Duration::from_millis(50);
+
 impl SqliteSink {
     pub(super) fn new(sink: &str, config: Config) -> Result<Self, Vec<SettingsError>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -72,6 +78,12 @@ impl SqliteSink {
         });
         result.map_err(|Failure(error)| file.in_words(error))
     }
+
+    fn apply_once(&mut self) -> Result<(), SinkError> {
+        self.run(Missing::Create, async |_, connection| {
+            migrations::migrator(Dialect::Sqlite).run(connection).await.map_err(Failure::from)
+        })
+    }
 }
 
 impl SqliteSink {
@@ -99,20 +111,15 @@ impl Sink for SqliteSink {
     }
 
     fn apply(&mut self) -> Result<(), SinkError> {
-        self.run(Missing::Create, async |_, connection| {
-            let mut left = migrations::pending(&applied(connection).await?).len();
-            loop {
-                let Err(error) = migrations::migrator(Dialect::Sqlite).run(&mut *connection).await else {
-                    return Ok(());
-                };
-                // Of two processes at once, the slower finds a step made, and goes on with the next.
-                match migrations::pending(&applied(connection).await?).len() {
-                    0 => return Ok(()),
-                    fewer if fewer < left => left = fewer,
-                    _ => return Err(error.into()),
-                }
+        let mut attempts_left = APPLY_ATTEMPTS_MAX;
+        loop {
+            let result = self.apply_once();
+            attempts_left -= 1;
+            if result.is_ok() || attempts_left == 0 {
+                return result;
             }
-        })
+            std::thread::sleep(APPLY_RETRY);
+        }
     }
 
     fn positions(&mut self) -> Result<Vec<SinkPosition>, SinkError> {

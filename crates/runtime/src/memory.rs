@@ -48,8 +48,8 @@ impl MemoryShares {
         let per_store = share(STORES_PERCENT, tasks).max(STORE_BYTES_MIN);
         let producers = topology.units.len() as u64 * u64::from(workers);
         Self {
-            store_cache_bytes: per_store / 2,
-            store_write_buffer_bytes: per_store / 4,
+            store_cache_bytes: per_store / 4,
+            store_write_buffer_bytes: per_store * 3 / 8,
             reader_partition_kib: (share(READERS_PERCENT, partitions_read(topology)) / 1024)
                 .clamp(READER_PARTITION_KIB_MIN, READER_PARTITION_KIB_MAX),
             producer_kib: (share(PRODUCERS_PERCENT, producers) / 1024).clamp(PRODUCER_KIB_MIN, PRODUCER_KIB_MAX),

@@ -27,6 +27,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     samples.extend(answer_samples());
     samples.extend(account_samples());
     samples.extend(ledger_samples());
+    samples.extend(aggregate_samples());
     samples.extend(notification_samples());
     samples.extend(reference_samples());
     samples
@@ -287,6 +288,34 @@ fn ledger_samples() -> Vec<Sample> {
         pending_in_minor: 75,
     };
     let bare_balance = AccountBalance { meta: bare_meta(), customer: None, parent: None, ..balance.clone() };
+    let instruction = Instruction {
+        meta: meta(),
+        kind: InstructionKind::Announce,
+        payment_id: "p-1".to_owned(),
+        source: "shop".to_owned(),
+        account_id: "alice".to_owned(),
+        debit_account: "alice".to_owned(),
+        credit_account: "bob".to_owned(),
+        amount_minor: 1_234,
+        fee_minor: 12,
+        currency: "EUR".to_owned(),
+        reason: text("credit_account_closed"),
+        leg_no: 3,
+        event_time: AT,
+        customer: text("c-1"),
+        payment_type: PaymentType::Refund,
+        reference: text("p-0"),
+    };
+    let bare_instruction =
+        Instruction { meta: bare_meta(), reason: None, customer: None, reference: None, ..instruction.clone() };
+    vec![
+        sample(LedgerEntry::CODEC, entry, bare_entry),
+        sample(AccountBalance::CODEC, balance, bare_balance),
+        sample(Instruction::CODEC, instruction, bare_instruction),
+    ]
+}
+
+fn aggregate_samples() -> Vec<Sample> {
     let share = BalanceShare {
         meta: meta(),
         scope: NodeScope::Account,
@@ -312,33 +341,7 @@ fn ledger_samples() -> Vec<Sample> {
         event_time: AT,
     };
     let bare_aggregated = AggregatedBalance { meta: bare_meta(), scope: NodeScope::Customer, ..aggregated.clone() };
-    let instruction = Instruction {
-        meta: meta(),
-        kind: InstructionKind::Announce,
-        payment_id: "p-1".to_owned(),
-        source: "shop".to_owned(),
-        account_id: "alice".to_owned(),
-        debit_account: "alice".to_owned(),
-        credit_account: "bob".to_owned(),
-        amount_minor: 1_234,
-        fee_minor: 12,
-        currency: "EUR".to_owned(),
-        reason: text("credit_account_closed"),
-        leg_no: 3,
-        event_time: AT,
-        customer: text("c-1"),
-        payment_type: PaymentType::Refund,
-        reference: text("p-0"),
-    };
-    let bare_instruction =
-        Instruction { meta: bare_meta(), reason: None, customer: None, reference: None, ..instruction.clone() };
-    vec![
-        sample(LedgerEntry::CODEC, entry, bare_entry),
-        sample(AccountBalance::CODEC, balance, bare_balance),
-        sample(BalanceShare::CODEC, share, bare_share),
-        sample(AggregatedBalance::CODEC, aggregated, bare_aggregated),
-        sample(Instruction::CODEC, instruction, bare_instruction),
-    ]
+    vec![sample(BalanceShare::CODEC, share, bare_share), sample(AggregatedBalance::CODEC, aggregated, bare_aggregated)]
 }
 
 fn notification_samples() -> Vec<Sample> {

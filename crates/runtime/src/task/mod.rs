@@ -5,7 +5,7 @@ pub(crate) mod follow;
 pub mod restore;
 pub mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidemill_core::Outcome;
@@ -24,8 +24,8 @@ pub(crate) struct Task {
     resumed: BTreeSet<Arc<str>>,
     /// Next offset per topic, after what the open transaction has processed.
     positions: BTreeMap<Arc<str>, u64>,
-    /// What the open transaction adds to the figures, by number of the input.
-    added: HashMap<(usize, Outcome), u64>,
+    /// What the open transaction adds to the figures, by number of the input. There are a handful.
+    added: Vec<((usize, Outcome), u64)>,
     is_touched: bool,
     /// The state log names this worker as the owner, so that a successor knows whom to settle.
     is_claimed: bool,
@@ -45,7 +45,7 @@ impl Task {
             committed_bytes,
             resumed,
             positions,
-            added: HashMap::new(),
+            added: Vec::new(),
             is_touched: false,
             is_claimed: false,
         }
@@ -92,7 +92,10 @@ impl Task {
                 self.positions.insert(Arc::clone(topic), offset + 1);
             }
         }
-        *self.added.entry((input, outcome)).or_default() += 1;
+        match self.added.iter_mut().find(|(ended, _)| *ended == (input, outcome)) {
+            Some((_, count)) => *count += 1,
+            None => self.added.push(((input, outcome), 1)),
+        }
     }
 
     /// Everything in the log before this offset is dead.

@@ -1,63 +1,55 @@
 //! Current values, written once per key and transaction: a hot account costs one balance record, not one per payment.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::broker::{Outgoing, Result};
+use crate::store::changes::{Changes, KeyHasher};
 
-#[derive(Debug)]
-struct Kept {
-    partition: u32,
-    timestamp_ms: i64,
-    value: Vec<u8>,
-}
-
-/// The last value of each key of the open transaction. Ordered, so that the same input gives the same records.
+/// The last value of each key of the open transaction, in the order in which the keys came: the same input gives the
+/// same records.
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
-    kept: BTreeMap<Arc<str>, BTreeMap<Vec<u8>, Kept>>,
+    /// By topic, each with partition, time and value of the record under its key.
+    topics: Vec<(Arc<str>, Changes)>,
+    hasher: KeyHasher,
+    kept: Vec<u8>,
 }
 
 impl Latest {
     pub(crate) fn keep(&mut self, topic: &Arc<str>, record: &Outgoing<'_>) {
-        let value = record.value.unwrap_or_default();
+        let number = self.topics.iter().position(|(known, _)| known == topic).unwrap_or_else(|| {
+            self.topics.push((Arc::clone(topic), Changes::default()));
+            self.topics.len() - 1
+        });
+        self.kept.clear();
+        self.kept.extend_from_slice(&record.partition.to_ne_bytes());
+        self.kept.extend_from_slice(&record.timestamp_ms.to_ne_bytes());
+        self.kept.extend_from_slice(record.value.unwrap_or_default());
         let key = record.key.unwrap_or_default();
-        let of_topic = match self.kept.get_mut(topic) {
-            Some(of_topic) => of_topic,
-            None => self.kept.entry(Arc::clone(topic)).or_default(),
-        };
-        match of_topic.get_mut(key) {
-            Some(kept) => {
-                kept.timestamp_ms = record.timestamp_ms;
-                kept.value.clear();
-                kept.value.extend_from_slice(value);
-            }
-            None => {
-                let kept =
-                    Kept { partition: record.partition, timestamp_ms: record.timestamp_ms, value: value.to_vec() };
-                of_topic.insert(key.to_vec(), kept);
-            }
-        }
+        self.topics[number].1.put(self.hasher.hash(key), key, Some(&self.kept));
     }
 
     /// Hands every kept value to `write` and forgets it.
     pub(crate) fn drain(&mut self, mut write: impl FnMut(&Outgoing<'_>) -> Result<()>) -> Result<()> {
-        for (topic, of_topic) in &mut self.kept {
-            for (key, kept) in std::mem::take(of_topic) {
+        for (topic, kept) in &mut self.topics {
+            for (_, (key, kept)) in kept.iter() {
+                let Some((partition, rest)) = kept.and_then(<[u8]>::split_first_chunk) else { continue };
+                let Some((timestamp_ms, value)) = rest.split_first_chunk() else { continue };
                 write(&Outgoing {
                     topic,
-                    partition: kept.partition,
-                    timestamp_ms: kept.timestamp_ms,
-                    key: Some(&key),
-                    value: Some(&kept.value),
+                    partition: u32::from_ne_bytes(*partition),
+                    timestamp_ms: i64::from_ne_bytes(*timestamp_ms),
+                    key: Some(key),
+                    value: Some(value),
                     headers: &[],
                 })?;
             }
+            kept.clear();
         }
         Ok(())
     }
 
     pub(crate) fn clear(&mut self) {
-        self.kept.clear();
+        self.topics.iter_mut().for_each(|(_, kept)| kept.clear());
     }
 }

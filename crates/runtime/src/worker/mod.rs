@@ -289,7 +289,7 @@ impl Worker {
             let record = batch.view(index, &headers);
             let meta = &batch.metas()[index];
             let topic = &meta.topic;
-            let Some(number) = self.program.by_topic.get(topic).copied() else {
+            let Some(number) = self.program.input_of(topic) else {
                 if let Err(error) = self.apply_reference(&record) {
                     self.reader.assign(&TopicPartition::new(Arc::clone(topic), meta.partition), meta.offset)?;
                     return Err(error);

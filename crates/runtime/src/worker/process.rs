@@ -134,7 +134,7 @@ impl Output {
     fn write_effects(&mut self, input: &InputProgram, record: &RecordView<'_>) -> Result<(), WorkerError> {
         let mut effects = std::mem::take(&mut self.effects);
         for (effect, ordinal) in effects.drain().zip(1..) {
-            let Some(port) = input.ports.get(effect.port) else {
+            let Some(port) = input.port(effect.port) else {
                 return Err(WorkerError::Broken(format!("stage {} has no port {}", input.stage, effect.port)));
             };
             self.emit(port, effect.event, effect.write, Source { record, ordinal })?;

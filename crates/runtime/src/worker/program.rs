@@ -1,6 +1,6 @@
 //! What a worker runs for each input topic: the stages of a unit with their processors built.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemill_core::reference::References;
@@ -11,8 +11,6 @@ use tidemill_topology::plan::{Input, OnError, Stage, Unit};
 /// A unit, ready to process.
 pub(crate) struct Program {
     pub(crate) inputs: Vec<InputProgram>,
-    /// Input number by topic.
-    pub(crate) by_topic: HashMap<Arc<str>, usize>,
     /// `stage/topic` by input number: the names under which figures are kept.
     pub(crate) names: Vec<String>,
     pub(crate) references: ReferenceTables,
@@ -25,7 +23,8 @@ pub(crate) struct InputProgram {
     pub(crate) head: Head,
     pub(crate) processors: Vec<Box<dyn Processor>>,
     pub(crate) output: Option<Port>,
-    pub(crate) ports: Arc<HashMap<&'static str, Port>>,
+    /// By name. A stage has few, so that looking beats hashing.
+    pub(crate) ports: Arc<[(&'static str, Port)]>,
     pub(crate) dead_letters: Port,
     pub(crate) on_error: OnError,
 }
@@ -59,7 +58,6 @@ impl Program {
     pub(crate) fn build(topology: &Topology, unit: &Unit) -> Result<Self, String> {
         let mut program = Self {
             inputs: Vec::new(),
-            by_topic: HashMap::new(),
             names: Vec::new(),
             references: ReferenceTables { tables: BTreeMap::new(), topics: BTreeMap::new() },
         };
@@ -70,9 +68,15 @@ impl Program {
         Ok(program)
     }
 
+    /// The input that reads `topic`; there are few. The same text is mostly the same memory, too.
+    pub(crate) fn input_of(&self, topic: &Arc<str>) -> Option<usize> {
+        self.inputs.iter().position(|input| Arc::ptr_eq(&input.topic, topic) || input.topic == *topic)
+    }
+
     /// Every topic that is written with a schema, with its kind.
     pub(crate) fn written(&self) -> impl Iterator<Item = (&Arc<str>, EventKind)> {
-        let ports = self.inputs.iter().flat_map(|input| input.output.iter().chain(input.ports.values()));
+        let ports =
+            self.inputs.iter().flat_map(|input| input.output.iter().chain(input.ports.iter().map(|(_, port)| port)));
         ports.filter_map(|port| port.kind.map(|kind| (&port.topic, kind)))
     }
 
@@ -85,14 +89,14 @@ impl Program {
                 kind: topic.kind,
             })
         };
-        let mut ports = HashMap::new();
+        let mut ports: BTreeMap<&'static str, Port> = BTreeMap::new();
         let declared = stage.inputs.iter().flat_map(|input| &input.chain).flat_map(|link| link.processor.ports);
         for spec in declared {
             if let Some(topic) = stage.ports.get(spec.name) {
                 ports.insert(spec.name, port(topic)?);
             }
         }
-        let ports = Arc::new(ports);
+        let ports: Arc<[_]> = ports.into_iter().collect();
         for input in &stage.inputs {
             let mut processors = Vec::with_capacity(input.chain.len());
             for link in &input.chain {
@@ -100,7 +104,6 @@ impl Program {
                 processors.push(built.map_err(|errors| format!("settings of {}: {errors:?}", link.processor.name))?);
             }
             let topic: Arc<str> = Arc::from(input.topic.as_str());
-            self.by_topic.insert(Arc::clone(&topic), self.inputs.len());
             self.names.push(format!("{}/{}", stage.name, input.topic));
             self.inputs.push(InputProgram {
                 head: head_of(topology, input)?,
@@ -114,6 +117,12 @@ impl Program {
             });
         }
         Ok(())
+    }
+}
+
+impl InputProgram {
+    pub(crate) fn port(&self, name: &str) -> Option<&Port> {
+        self.ports.iter().find(|(known, _)| *known == name).map(|(_, port)| port)
     }
 }
 

@@ -45,7 +45,9 @@ pub(super) fn document(statement: &Statement, exponent: u32, created_at: EventTi
         Ok(())
     });
     written.map_err(|error| Failure::new(Exit::Findings, format!("camt.053: {error}")))?;
-    String::from_utf8(xml.into_inner()).map_err(|error| Failure::new(Exit::Findings, format!("camt.053: {error}")))
+    let mut bytes = xml.into_inner();
+    bytes.push(b'\n');
+    String::from_utf8(bytes).map_err(|error| Failure::new(Exit::Findings, format!("camt.053: {error}")))
 }
 
 /// What the format has no room for is refused, not cut.
