@@ -1,55 +1,51 @@
-//! Current values, written once per key and transaction: a hot account costs one balance record, not one per payment.
+//! Current values, written once per key and transaction: a hot account costs one balance record, not one per payment, and
+//! is encoded once.
 
 use std::sync::Arc;
 
-use crate::broker::{Outgoing, Result};
+use tidemill_core::AnyEvent;
+
 use crate::store::changes::{Changes, KeyHasher};
 
-/// The last value of each key of the open transaction, in the order in which the keys came: the same input gives the
+/// An event that is the last of its key so far.
+pub(crate) struct Kept {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: u32,
+    pub(crate) event: AnyEvent,
+}
+
+/// The last event of each key of the open transaction, in the order in which the keys came: the same input gives the
 /// same records.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Latest {
-    /// By topic, each with partition, time and value of the record under its key.
+    /// By topic, each with the place in `kept` under the key.
     topics: Vec<(Arc<str>, Changes)>,
+    kept: Vec<Kept>,
     hasher: KeyHasher,
-    kept: Vec<u8>,
 }
 
 impl Latest {
-    pub(crate) fn keep(&mut self, topic: &Arc<str>, record: &Outgoing<'_>) {
+    pub(crate) fn keep(&mut self, topic: &Arc<str>, partition: u32, key: &[u8], event: AnyEvent) {
         let number = self.topics.iter().position(|(known, _)| known == topic).unwrap_or_else(|| {
             self.topics.push((Arc::clone(topic), Changes::default()));
             self.topics.len() - 1
         });
-        self.kept.clear();
-        self.kept.extend_from_slice(&record.partition.to_ne_bytes());
-        self.kept.extend_from_slice(&record.timestamp_ms.to_ne_bytes());
-        self.kept.extend_from_slice(record.value.unwrap_or_default());
-        let key = record.key.unwrap_or_default();
-        self.topics[number].1.put(self.hasher.hash(key), key, Some(&self.kept));
-    }
-
-    /// Hands every kept value to `write` and forgets it.
-    pub(crate) fn drain(&mut self, mut write: impl FnMut(&Outgoing<'_>) -> Result<()>) -> Result<()> {
-        for (topic, kept) in &mut self.topics {
-            for (_, (key, kept)) in kept.iter() {
-                let Some((partition, rest)) = kept.and_then(<[u8]>::split_first_chunk) else { continue };
-                let Some((timestamp_ms, value)) = rest.split_first_chunk() else { continue };
-                write(&Outgoing {
-                    topic,
-                    partition: u32::from_ne_bytes(*partition),
-                    timestamp_ms: i64::from_ne_bytes(*timestamp_ms),
-                    key: Some(key),
-                    value: Some(value),
-                    headers: &[],
-                })?;
+        let places = &mut self.topics[number].1;
+        let hash = self.hasher.hash(key);
+        let place =
+            places.get(hash, key).flatten().and_then(|place| Some(usize::from_ne_bytes(place.try_into().ok()?)));
+        match place.and_then(|place| self.kept.get_mut(place)) {
+            Some(kept) => kept.event = event,
+            None => {
+                places.put(hash, key, Some(&self.kept.len().to_ne_bytes()));
+                self.kept.push(Kept { topic: Arc::clone(topic), partition, event });
             }
-            kept.clear();
         }
-        Ok(())
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.topics.iter_mut().for_each(|(_, kept)| kept.clear());
+    /// Hands over every kept event, and leaves none.
+    pub(crate) fn drain(&mut self) -> Vec<Kept> {
+        self.topics.iter_mut().for_each(|(_, places)| places.clear());
+        std::mem::take(&mut self.kept)
     }
 }

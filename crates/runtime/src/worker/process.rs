@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidemill_core::chain::{self, Ended, Surroundings};
 use tidemill_core::effects::Write;
-use tidemill_core::{AnyEvent, Class, CodeSpec, Effects, Outcome, RawEvent, RecordView, Reject, partition};
+use tidemill_core::{AnyEvent, Class, CodeSpec, Effects, Event, Outcome, RawEvent, RecordView, Reject, partition};
 use tidemill_topology::plan::OnError;
 
 use crate::broker::Outgoing;
@@ -14,7 +14,7 @@ use crate::dead_letter::{self, FailedBy, Failure};
 use crate::task::Task;
 use crate::transaction::Transaction;
 use crate::worker::WorkerError;
-use crate::worker::latest::Latest;
+use crate::worker::latest::{Kept, Latest};
 use crate::worker::program::{Head, InputProgram, Port, ReferenceTables};
 
 /// A record of a topic with a schema could not be read. Only somebody who writes past Tidemill can cause it.
@@ -50,6 +50,13 @@ pub(crate) struct Output {
 struct Source<'a> {
     record: &'a RecordView<'a>,
     ordinal: u32,
+}
+
+/// Whether an event has a key, which is in [`Output::key`] then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Found,
+    Absent,
 }
 
 impl Output {
@@ -150,29 +157,38 @@ impl Output {
             meta.produced_by.clone_from(&self.produced_by);
             meta.traceparent = source.record.headers.text("traceparent").map(ToOwned::to_owned);
         }
-        self.key.clear();
-        self.value.clear();
-        let has_key = event.key(&mut self.key);
-        let encoded = self.codecs.encode(&port.topic, event.as_ref(), &mut self.value);
-        encoded
-            .map_err(|error| WorkerError::Broken(format!("an event for {} cannot be encoded: {error}", port.topic)))?;
-        let partition = if has_key {
-            partition::partition_of(&self.key, port.partitions)
-        } else {
-            source.record.origin.partition % port.partitions.max(1)
-        };
-        let record = Outgoing {
-            topic: &port.topic,
-            partition,
-            timestamp_ms: event.event_time().millis(),
-            key: has_key.then_some(self.key.as_slice()),
-            value: Some(&self.value),
-            headers: &[],
+        let key = self.find_key(event.as_ref());
+        let partition = match key {
+            Key::Found => partition::partition_of(&self.key, port.partitions),
+            Key::Absent => source.record.origin.partition % port.partitions.max(1),
         };
         match write {
-            Write::Append => self.transaction.send(&record)?,
-            Write::Latest => self.latest.keep(&port.topic, &record),
+            Write::Append => self.send(&port.topic, partition, key, event.as_ref()),
+            Write::Latest => {
+                self.latest.keep(&port.topic, partition, &self.key, event);
+                Ok(())
+            }
         }
+    }
+
+    fn find_key(&mut self, event: &dyn Event) -> Key {
+        self.key.clear();
+        if event.key(&mut self.key) { Key::Found } else { Key::Absent }
+    }
+
+    /// Encodes the event whose key was looked for last, and writes it.
+    fn send(&mut self, topic: &str, partition: u32, key: Key, event: &dyn Event) -> Result<(), WorkerError> {
+        self.value.clear();
+        let encoded = self.codecs.encode(topic, event, &mut self.value);
+        encoded.map_err(|error| WorkerError::Broken(format!("an event for {topic} cannot be encoded: {error}")))?;
+        self.transaction.send(&Outgoing {
+            topic,
+            partition,
+            timestamp_ms: event.event_time().millis(),
+            key: (key == Key::Found).then_some(self.key.as_slice()),
+            value: Some(&self.value),
+            headers: &[],
+        })?;
         Ok(())
     }
 
@@ -216,14 +232,16 @@ impl Output {
 
     /// Writes the current values that were kept back until the end of the transaction.
     pub(crate) fn write_latest(&mut self) -> Result<(), WorkerError> {
-        let Self { transaction, latest, .. } = self;
-        latest.drain(|record| transaction.send(record))?;
+        for Kept { topic, partition, event } in self.latest.drain() {
+            let key = self.find_key(event.as_ref());
+            self.send(&topic, partition, key, event.as_ref())?;
+        }
         Ok(())
     }
 
     pub(crate) fn discard(&mut self) {
         if !sabotaged!(KeepLatest) {
-            self.latest.clear();
+            let _discarded = self.latest.drain();
         }
         let _discarded = self.effects.drain().count();
     }
