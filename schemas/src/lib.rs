@@ -4,6 +4,7 @@
 //! changes. Amounts are whole minor units in `long`, never floating point.
 
 pub mod account;
+pub mod aggregate;
 pub mod alert;
 pub mod codec;
 pub mod decision;
@@ -17,10 +18,11 @@ mod text;
 mod writer_schema;
 
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
+pub use aggregate::{AggregatedBalance, BalanceShare, NodeScope};
 pub use alert::Alert;
 pub use codec::CODECS;
 pub use decision::{Decision, RuleHit, Verdict};
-pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, Rule};
+pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, FreeAllowance, Rule};
 pub use ledger::{AccountBalance, EntryKind, Instruction, InstructionKind, LedgerEntry};
 pub use notification::{CustomerPreferences, Notification};
 pub use payment::{

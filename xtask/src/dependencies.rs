@@ -57,7 +57,7 @@ const RULES: &[Rule] = &[
     Rule { package: "tidemill-tests", uses: EVERYTHING, tests_use: &["tidemill-testkit", "tidemill"] },
     Rule {
         package: "tidemill-bench",
-        uses: &["tidemill-core", "tidemill-schemas", "tidemill-topology", "tidemill-runtime"],
+        uses: &["tidemill-core", "tidemill-schemas", "tidemill-processors", "tidemill-topology", "tidemill-runtime"],
         tests_use: &[],
     },
     Rule {

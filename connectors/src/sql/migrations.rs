@@ -25,10 +25,16 @@ const STEPS: &[Step] = &[
         sqlite: include_str!("migrations/sqlite/0002_holds.sql"),
     },
     Step {
-        version: 5,
+        version: 3,
+        name: "aggregated_balances",
+        postgres: include_str!("migrations/postgres/0003_aggregated_balances.sql"),
+        sqlite: include_str!("migrations/sqlite/0003_aggregated_balances.sql"),
+    },
+    Step {
+        version: 4,
         name: "dead_letter_items",
-        postgres: include_str!("migrations/postgres/0005_dead_letter_items.sql"),
-        sqlite: include_str!("migrations/sqlite/0005_dead_letter_items.sql"),
+        postgres: include_str!("migrations/postgres/0004_dead_letter_items.sql"),
+        sqlite: include_str!("migrations/sqlite/0004_dead_letter_items.sql"),
     },
 ];
 

@@ -5,12 +5,14 @@ use std::collections::hash_map::Entry;
 
 use tidemill_core::sink::{SinkBody, SinkPosition};
 use tidemill_core::{Event, SinkError, SinkRecord};
-use tidemill_schemas::{AccountBalance, AccountStatus, Alert, Decision, LedgerEntry, Notification, PaymentStatus};
+use tidemill_schemas::{
+    AccountBalance, AccountStatus, AggregatedBalance, Alert, Decision, LedgerEntry, Notification, PaymentStatus,
+};
 
 use super::table::{Merge, Table};
 use super::tables::{
-    ACCOUNT_BALANCES, ACCOUNT_REQUESTS, ALERTS, AUDIT_ENTRIES, DEAD_LETTER_RESOLUTIONS, DEAD_LETTERS, LEDGER_ENTRIES,
-    NOTIFICATIONS, PAYMENT_DECISIONS, PAYMENT_STATUSES, PAYMENTS, TABLES,
+    ACCOUNT_BALANCES, ACCOUNT_REQUESTS, AGGREGATED_BALANCES, ALERTS, AUDIT_ENTRIES, DEAD_LETTER_RESOLUTIONS,
+    DEAD_LETTERS, LEDGER_ENTRIES, NOTIFICATIONS, PAYMENT_DECISIONS, PAYMENT_STATUSES, PAYMENTS, TABLES,
 };
 use super::value::Value;
 use super::{dead_letter, operations, precedence, row};
@@ -99,6 +101,9 @@ impl<'a> Rows<'a> {
         }
         if let Some(balance) = event.downcast_ref::<AccountBalance>() {
             return self.put(&ACCOUNT_BALANCES, row::account_balance(origin, balance));
+        }
+        if let Some(sum) = event.downcast_ref::<AggregatedBalance>() {
+            return self.put(&AGGREGATED_BALANCES, row::aggregated_balance(origin, sum));
         }
         if let Some(status) = event.downcast_ref::<AccountStatus>() {
             return self.put(&ACCOUNT_REQUESTS, row::account_request(origin, status));

@@ -8,14 +8,17 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _, Sqlite, Transaction};
 use tidemill_core::settings::SettingsError;
 use tidemill_core::sink::{SinkAudit, SinkPosition};
+use tidemill_core::statement::{InTransit, Period, Statement};
 use tidemill_core::{EventTime, Sink, SinkBatch, SinkError};
 use tokio::runtime::Runtime;
 
 use super::config::Config;
 use super::statements::{self, Statements};
-use crate::sql::audit::{self, Snapshot};
+use crate::sql::audit;
 use crate::sql::migrations::{self, Dialect};
 use crate::sql::rows::Rows;
+use crate::sql::snapshot::Snapshot;
+use crate::sql::statement;
 use crate::sql::value::storable;
 
 pub(super) struct SqliteSink {
@@ -83,6 +86,13 @@ impl SqliteSink {
     }
 }
 
+impl SqliteSink {
+    /// Asks the tables as they are at one moment.
+    fn read<T>(&mut self, ask: impl AsyncFnOnce(ReadTransaction<'_>) -> Result<T, Failure>) -> Result<T, SinkError> {
+        self.run(Missing::Fail, async |_, connection| ask(ReadTransaction(connection.begin().await?)).await)
+    }
+}
+
 /// What to do when there is no file. A sink that creates one where nobody expects it hides a mistyped path.
 #[derive(Clone, Copy)]
 enum Missing {
@@ -117,9 +127,15 @@ impl Sink for SqliteSink {
     }
 
     fn audit(&mut self) -> Result<SinkAudit, SinkError> {
-        self.run(Missing::Fail, async |_, connection| {
-            audit::audit(&mut AuditTransaction(connection.begin().await?)).await
-        })
+        self.read(async |mut tables| audit::audit(&mut tables).await)
+    }
+
+    fn statement(&mut self, account_id: &str, period: Period) -> Result<Option<Statement>, SinkError> {
+        self.read(async |mut tables| statement::statement(&mut tables, account_id, period).await)
+    }
+
+    fn in_transit(&mut self) -> Result<Vec<InTransit>, SinkError> {
+        self.read(async |mut tables| statement::in_transit(&mut tables).await)
     }
 
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {
@@ -270,15 +286,15 @@ impl File {
     }
 }
 
-/// The transaction of an audit.
-struct AuditTransaction<'a>(Transaction<'a, Sqlite>);
+/// A transaction that writes nothing.
+struct ReadTransaction<'a>(Transaction<'a, Sqlite>);
 
-impl Snapshot for AuditTransaction<'_> {
+impl Snapshot for ReadTransaction<'_> {
     type Failure = Failure;
 
-    async fn ask(&mut self, sql: String, after: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
+    async fn ask(&mut self, sql: String, parameter: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
         let query = sqlx::query(AssertSqlSafe(sql));
-        let query = if let Some(after) = after { query.bind(after.to_owned()) } else { query };
+        let query = if let Some(parameter) = parameter { query.bind(parameter.to_owned()) } else { query };
         let rows = query.fetch_all(&mut *self.0).await?;
         let texts = rows.iter().map(|row| (0..row.len()).map(|index| row.try_get(index)).collect());
         texts.collect::<Result<_, sqlx::Error>>().map_err(Failure::from)

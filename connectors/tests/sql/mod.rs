@@ -1,6 +1,7 @@
 //! What the SQL sinks have in common beyond the conformance suite: the rules of single tables, and the views.
 
 mod audit;
+mod statement;
 
 use tidemill_connectors::TABLES;
 use tidemill_connectors::conformance::{Lab, balance, next, payment_status, sample};
@@ -31,6 +32,9 @@ pub(crate) fn check(lab: &mut dyn SqlLab) {
         audit::a_sound_ledger_has_no_violations,
         audit::every_broken_rule_is_named,
         audit::long_samples_are_cut,
+        statement::a_period_is_a_range_of_numbers_whatever_was_backdated,
+        statement::a_tampered_table_gives_no_statement_that_is_believed,
+        statement::what_is_in_transit_is_what_has_left_and_not_arrived,
     ] {
         lab.wipe();
         case(lab);

@@ -85,7 +85,16 @@ pub(crate) enum Command {
     /// Shows how far every stage and sink is.
     Status,
     /// Checks that every payment has exactly one outcome and that all money balances.
-    Reconcile,
+    Reconcile {
+        /// Shows what has left its payers and reached nobody yet: amount, number and age. Reads the SQL read models only.
+        #[arg(long)]
+        in_transit: bool,
+    },
+    /// Prints what was booked on one account over a period, from a SQL read model.
+    Statement(StatementArgs),
+    /// Looks at fees.
+    #[command(subcommand)]
+    Fee(FeeCommand),
     /// Proves with payments of its own, under load, that nothing is lost, doubled or out of order.
     Verify(VerifyArgs),
     /// Looks at dead letters, and sends them back to the stage that failed.
@@ -200,6 +209,61 @@ pub(crate) struct ProduceArgs {
     /// Records to expect, for the progress bar.
     #[arg(long)]
     pub(crate) total: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeeCommand {
+    /// Prices a payment by the schedules in force, without making it.
+    Preview(PreviewArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PreviewArgs {
+    /// Decimal amount: `40.00`.
+    #[arg(long)]
+    pub(crate) amount: String,
+    /// ISO 4217 code.
+    #[arg(long)]
+    pub(crate) currency: String,
+    /// Type of payment.
+    #[arg(long = "type", default_value = "transfer")]
+    pub(crate) payment_type: String,
+    #[arg(long)]
+    pub(crate) channel: Option<String>,
+    /// Debit account.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    #[arg(long)]
+    pub(crate) customer: Option<String>,
+    /// When the payment is made, RFC 3339; now when absent.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatementArgs {
+    /// Account to print.
+    pub(crate) account: String,
+    /// First day (`2026-01-01`, from midnight UTC), or an instant with its offset (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: String,
+    /// The first day, or the instant, that does not belong to it any more.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: String,
+    /// `camt053` is ISO 20022 camt.053.001.08. `--json` is the same as `json`.
+    #[arg(long, default_value = "text")]
+    pub(crate) format: StatementFormat,
+    /// Sink whose tables are read; the first SQL sink of the topology when absent.
+    #[arg(long)]
+    pub(crate) sink: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatementFormat {
+    Text,
+    Csv,
+    Json,
+    Camt053,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,6 +9,7 @@ mod dev;
 mod dlq;
 mod drill;
 mod explain;
+mod fee;
 mod generate;
 mod graph;
 mod parked;
@@ -18,6 +19,7 @@ mod reconcile;
 mod replay;
 mod run;
 mod state;
+mod statement;
 mod status;
 mod trace;
 mod txn;
@@ -39,7 +41,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Generate(args) => generate::run(args),
         Command::Consume(args) => consume::run(global, args),
         Command::Status => status::run(global),
-        Command::Reconcile => reconcile::run(global),
+        Command::Reconcile { in_transit: false } => reconcile::run(global),
+        Command::Reconcile { in_transit: true } => reconcile::in_transit(global),
+        Command::Statement(args) => statement::run(global, args),
+        Command::Fee(command) => fee::run(global, command),
         Command::Verify(args) => verify::run(global, args),
         Command::Dlq(command) => dlq::run(global, command),
         Command::Replay(command) => replay::run(global, command),
