@@ -9,7 +9,7 @@ ACCOUNTS ?= 5000000
 PAYMENTS ?= 5000000
 ROUNDS ?= 3
 
-.PHONY: help demo stack check test chaos bench bench-restart clean-data
+.PHONY: help demo stack check test guard chaos bench bench-curves bench-default bench-restart clean-data
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,12 @@ check: ## Formatting, lints, and the rules of STYLE.md
 
 test: stack check ## Everything: check, then all tests, with the real parts
 	eval "$$(dev/stack env)" && cargo test --workspace
+	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory guard; else \
+	  echo "make test: the instructions of the steps were not counted, because valgrind is missing;" \
+	    "on Debian: apt-get install valgrind"; fi
+
+guard: ## Counts the instructions of every step; fails at 10 % more than in docs/benchmarks/instructions.md
+	cargo run --release --package tidemill-instructions -- check
 
 CHAOS_SECONDS := $(or $(TIDEMILL_CHAOS_SECONDS),3600)
 
@@ -40,6 +46,24 @@ bench: ## The chain beside Kafka Streams and a plain copy, verified; writes docs
 	cargo build --release --package tidemill-bench
 	eval "$$(dev/stack env)" && $(TARGET)/release/bench chain compare --folder data/bench --payments $(PAYMENTS) \
 	  --rounds $(ROUNDS) --broker-pid "$$(cat "$${TIDEMILL_STACK_DIR:-data/stack}/kafka/pid")" --write docs/benchmarks
+
+bench-curves: ## The chain with ten thousand to five million accounts and one to 64 tasks; writes docs/benchmarks/curves.md
+	TIDEMILL_STACK_JIT=c2 dev/stack up
+	cargo build --release --package tidemill-bench
+	eval "$$(dev/stack env)" && $(TARGET)/release/bench chain curves --folder data/bench \
+	  --broker-pid "$$(cat "$${TIDEMILL_STACK_DIR:-data/stack}/kafka/pid")" --write docs/benchmarks
+
+# Its topics have the names of the topology, so it has a stack of its own, which must be new.
+bench-default: export TIDEMILL_STACK_DIR := $(CURDIR)/data/bench-default-stack
+bench-default: export TIDEMILL_STACK_JIT := c2
+bench-default: ## The default topology with all hops and sinks; writes docs/benchmarks/default.md
+	dev/stack wipe
+	dev/stack up
+	rm -rf data/bench-default
+	cargo build --release --package tidemill-bench --package tidemill
+	eval "$$(dev/stack env)" && $(TARGET)/release/bench pipeline --folder data/bench-default \
+	  --broker-pid "$$(cat "$$TIDEMILL_STACK_DIR/kafka/pid")" --write docs/benchmarks/default.md
+	dev/stack down
 
 bench-restart: ## Restart and restore beside Kafka Streams; writes docs/benchmarks/restart.md
 	TIDEMILL_STACK_JIT=c2 dev/stack up

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// The kernel counts processor time of processes in hundredths of a second, on all its architectures.
+const TICKS_PER_S: f64 = 100.0;
+
 /// One line about the processor, its cores and the memory.
 pub(crate) fn describe() -> String {
     let model = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
@@ -32,11 +35,22 @@ pub(crate) fn thread_cpu() -> Duration {
 ///
 /// Threads that have ended count with a resolution of the kernel's clock tick.
 pub(crate) fn process_cpu() -> Duration {
-    const TICKS_PER_S: u64 = 100;
-    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 1_000 / TICKS_PER_S)
+    Duration::from_secs_f64(cpu_seconds(std::process::id()))
+}
+
+/// Processor time that a process has used, of all its threads; 0 for one that is gone.
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name of the program may hold anything, but for the last parenthesis.
+    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / TICKS_PER_S
+}
+
+/// The most memory that a process has had.
+pub(crate) fn peak_rss_mib(pid: u32) -> u64 {
+    let text = field(&format!("/proc/{pid}/status"), "VmHWM").unwrap_or_default();
+    text.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 /// Memory of this process.

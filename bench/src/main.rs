@@ -6,7 +6,9 @@
 
 mod chain;
 mod failure;
+mod ledger;
 mod machine;
+mod pipeline;
 mod restart;
 mod store;
 
@@ -27,6 +29,10 @@ struct Arguments {
 enum Command {
     /// One job for every engine: payments in, entries and balances out, exactly once
     Chain(chain::ChainOptions),
+    /// Measures the ledger alone: transfers in memory, without broker
+    Ledger(ledger::LedgerOptions),
+    /// The default topology with all its hops: throughput, latency, and how far read models are behind
+    Pipeline(pipeline::PipelineOptions),
     /// Kills engines that hold much state and measures how long it takes until they give output again
     Restart(restart::RestartOptions),
     /// Measures the local store alone: opening after a kill, reads, writes
@@ -54,6 +60,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Chain(options) => chain::run(&options),
+        Command::Ledger(options) => ledger::run(&options),
+        Command::Pipeline(options) => pipeline::run(&options),
         Command::Restart(options) => restart::run(&options),
         Command::Store(options) => store::run(&options),
         Command::StoreMixed(options) => store::mixed::run(&options),

@@ -3,6 +3,7 @@
 //! Invariant: nothing here knows Kafka, does I/O, reads a clock or draws a random number. A processor is its file and
 //! its line in [`PROCESSORS`].
 
+pub mod aggregate_balances;
 pub mod charge_fee;
 pub mod decode_account;
 pub mod decode_payment;
@@ -15,6 +16,7 @@ pub mod profile_payer;
 pub mod score_fraud;
 pub mod validate_payment;
 
+mod age_queue;
 mod envelope;
 mod fields;
 mod fingerprint;
@@ -37,5 +39,6 @@ pub const PROCESSORS: &[&ProcessorSpec] = &[
     &charge_fee::SPEC,
     &price_exchange::SPEC,
     &post_ledger::SPEC,
+    &aggregate_balances::SPEC,
     &fan_out_notifications::SPEC,
 ];

@@ -16,9 +16,9 @@ use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder};
 
 use crate::writer_schema::check_writer_schema;
 use crate::{
-    AccountBalance, AccountRequest, AccountStatus, Alert, CustomerPreferences, Decision, FeeSchedule, FraudLabel,
-    FraudRules, FxQuote, Instruction, LedgerEntry, Notification, Payment, PaymentRequest, PaymentStatus,
-    ScreenedPayment,
+    AccountBalance, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare, CustomerPreferences,
+    Decision, FeeSchedule, FraudLabel, FraudRules, FxQuote, Instruction, LedgerEntry, Notification, Payment,
+    PaymentRequest, PaymentStatus, ScreenedPayment,
 };
 
 /// Every kind of event that lies on a topic.
@@ -32,6 +32,8 @@ pub const CODECS: &[EventCodec] = &[
     AccountStatus::CODEC,
     LedgerEntry::CODEC,
     AccountBalance::CODEC,
+    BalanceShare::CODEC,
+    AggregatedBalance::CODEC,
     Instruction::CODEC,
     Notification::CODEC,
     CustomerPreferences::CODEC,

@@ -60,6 +60,27 @@ pub struct FeeSchedule {
     /// Types of payment; empty: every type that costs a fee, but for those another schedule names.
     #[serde(default)]
     pub payment_types: Vec<String>,
+    /// Debit accounts; empty: every one.
+    #[serde(default)]
+    pub accounts: Vec<String>,
+    /// Customers that payments name; empty: every one, and none.
+    #[serde(default)]
+    pub customers: Vec<String>,
+    /// Of the schedules that cover a payment, the one of the highest priority is in force, however specific others are.
+    #[serde(default)]
+    pub priority: i32,
+    #[serde(default)]
+    pub free: Option<FreeAllowance>,
+}
+
+/// What costs nothing in each calendar period, in UTC: the first payments, and then the first minor units.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreeAllowance {
+    /// `day` or `month`.
+    pub period: String,
+    pub amount_minor: Option<i64>,
+    pub payments: Option<i64>,
 }
 
 /// The slice of the amount from the end of the tier before to `up_to_minor` (exclusive; absent: without end).

@@ -4,6 +4,7 @@
 //! changes. Amounts are whole minor units in `long`, never floating point.
 
 pub mod account;
+pub mod aggregate;
 pub mod alert;
 pub mod codec;
 pub mod dates;
@@ -19,12 +20,13 @@ mod text;
 mod writer_schema;
 
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
+pub use aggregate::{AggregatedBalance, BalanceShare, NodeScope};
 pub use alert::Alert;
 pub use codec::CODECS;
 pub use dates::{Date, PostingDates};
 pub use decision::{Decision, RuleHit, Verdict};
 pub use exchange::{Exchange, FxQuote};
-pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, Rule};
+pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, FreeAllowance, Rule};
 pub use ledger::{AccountBalance, EntryKind, Instruction, InstructionKind, LedgerEntry};
 pub use notification::{CustomerPreferences, Notification};
 pub use payment::{

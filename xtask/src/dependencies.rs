@@ -17,6 +17,7 @@ struct Rule {
 }
 
 const EVERYTHING: &[&str] = &[
+    "tidemill-audit",
     "tidemill-core",
     "tidemill-schemas",
     "tidemill-processors",
@@ -27,6 +28,7 @@ const EVERYTHING: &[&str] = &[
 ];
 
 const RULES: &[Rule] = &[
+    Rule { package: "tidemill-audit", uses: &[], tests_use: &[] },
     Rule { package: "tidemill-core", uses: &[], tests_use: &[] },
     Rule { package: "tidemill-schemas", uses: &["tidemill-core"], tests_use: &["tidemill-testkit"] },
     Rule {
@@ -42,7 +44,7 @@ const RULES: &[Rule] = &[
     Rule { package: "tidemill-topology", uses: &["tidemill-core"], tests_use: &["tidemill-testkit"] },
     Rule {
         package: "tidemill-runtime",
-        uses: &["tidemill-core", "tidemill-topology"],
+        uses: &["tidemill-audit", "tidemill-core", "tidemill-topology"],
         tests_use: &["tidemill-testkit"],
     },
     Rule {
@@ -55,7 +57,12 @@ const RULES: &[Rule] = &[
     Rule { package: "tidemill-tests", uses: EVERYTHING, tests_use: &["tidemill-testkit", "tidemill"] },
     Rule {
         package: "tidemill-bench",
-        uses: &["tidemill-core", "tidemill-topology", "tidemill-runtime"],
+        uses: &["tidemill-core", "tidemill-schemas", "tidemill-processors", "tidemill-topology", "tidemill-runtime"],
+        tests_use: &[],
+    },
+    Rule {
+        package: "tidemill-instructions",
+        uses: &["tidemill-core", "tidemill-schemas", "tidemill-processors", "tidemill-topology", "tidemill-runtime"],
         tests_use: &[],
     },
     Rule { package: "xtask", uses: &[], tests_use: &[] },

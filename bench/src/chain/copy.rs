@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Timestamp};
 
-use crate::chain::topics::{PARTITIONS, Place};
+use crate::chain::topics::Place;
 use crate::failure::{During, Result};
 
 /// What the job writes for a thousand payments: entries, instructions, rejections and balances, without any state.
@@ -105,15 +105,18 @@ impl Copier {
         producer.init_transactions(DEADLINE).during("open the producer's first transaction")?;
         let mut ends = HashMap::new();
         let mut assignment = TopicPartitionList::new();
-        for partition in (0..PARTITIONS as i32).filter(|partition| *partition as u32 % options.threads == number) {
-            let (low, high) = consumer.fetch_watermarks(&place.input, partition, DEADLINE).during("find the end")?;
-            assignment.add_partition_offset(&place.input, partition, Offset::Offset(low)).during("assign")?;
+        for partition in
+            (0..place.input.partitions as i32).filter(|partition| *partition as u32 % options.threads == number)
+        {
+            let (low, high) =
+                consumer.fetch_watermarks(&place.input.topic, partition, DEADLINE).during("find the end")?;
+            assignment.add_partition_offset(&place.input.topic, partition, Offset::Offset(low)).during("assign")?;
             if low < high {
                 ends.insert(partition, high);
             }
         }
         consumer.assign(&assignment).during("assign")?;
-        let (output, input) = (place.copy(), place.input.clone());
+        let (output, input) = (place.copy(), place.input.topic.clone());
         let commit_interval = Duration::from_millis(options.commit_ms);
         Ok(Self { consumer, producer, output, input, commit_interval, ends, next_offsets: HashMap::new(), read: 0 })
     }
@@ -219,7 +222,9 @@ fn consumer_config(place: &Place) -> ClientConfig {
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error")
         .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false");
+        .set("enable.auto.offset.store", "false")
+        // When its queue is full, the client stops fetching for this long: a second, by default.
+        .set("fetch.queue.backoff.ms", "5");
     config
 }
 

@@ -1,6 +1,6 @@
 //! This engine on the chain: what `tidemill run` runs, until the input is drained.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::chain::compare::End;
 use crate::chain::job;
-use crate::chain::topics::{PARTITIONS, Place};
+use crate::chain::topics::{Input, Place};
 use crate::failure::{During, Result};
 
 const CATALOG: Catalog<'static> = Catalog { processors: job::PROCESSORS, codecs: job::CODECS, sinks: &[] };
@@ -47,6 +47,9 @@ pub(crate) struct EngineOptions {
     /// Longest time between two commits, in milliseconds
     #[arg(long, default_value_t = 100)]
     commit_ms: u64,
+    /// Memory that the process may take, in MiB
+    #[arg(long, default_value_t = 512)]
+    memory_mib_max: u64,
     /// Folder of the stores
     #[arg(long)]
     state_dir: PathBuf,
@@ -172,13 +175,14 @@ fn unix_ms() -> u64 {
 }
 
 /// Records in the input, which is written without transactions: every offset is a record.
-fn payments_in(broker: &dyn Broker, input: &str) -> Result<u64> {
+fn payments_in(broker: &dyn Broker, input: &Input) -> Result<u64> {
     let count = |partition| {
-        let watermarks = broker.watermarks(&TopicPartition::new(input, partition), Isolation::ReadCommitted);
+        let watermarks =
+            broker.watermarks(&TopicPartition::new(input.topic.as_str(), partition), Isolation::ReadCommitted);
         let watermarks = watermarks.during("ask for the end of the payments")?;
         Ok(watermarks.high - watermarks.low)
     };
-    (0..PARTITIONS).map(count).sum()
+    (0..input.partitions).map(count).sum()
 }
 
 /// What the workers share, as `tidemill run` makes it.
@@ -219,7 +223,7 @@ fn shared(options: &EngineOptions) -> Result<Arc<Shared>> {
 }
 
 fn topology(options: &EngineOptions) -> Result<Topology> {
-    let text = topology_text(&options.place, options.commit_ms, &options.state_dir);
+    let text = topology_text(options);
     let compiled = compile("chain.toml", &text, &CATALOG, &Options::default());
     let (mut topology, _warnings) = compiled.map_err(|findings| format!("the topology: {findings:?}"))?;
     let plain = |name: &String| name.strip_suffix(VERSION).unwrap_or(name).to_owned();
@@ -239,14 +243,16 @@ fn topology(options: &EngineOptions) -> Result<Topology> {
 }
 
 /// Both inputs in one stage, because a stage's stores are its own and both change accounts.
-fn topology_text(place: &Place, commit_ms: u64, state_dir: &Path) -> String {
-    let Place { bootstrap, prefix, input } = place;
+fn topology_text(options: &EngineOptions) -> String {
+    let EngineOptions { place, commit_ms, memory_mib_max, state_dir, .. } = options;
+    let Place { bootstrap, prefix, input: Input { topic: input, partitions } } = place;
     format!(
         r#"
 [pipeline]
 name = "{prefix}"
 version = "1"
 state_dir = {state_dir:?}
+memory_mib_max = {memory_mib_max}
 
 [broker]
 kind = "kafka"
@@ -258,7 +264,7 @@ url = "http://registry.invalid"
 
 [[unit]]
 name = "main"
-tasks = {PARTITIONS}
+tasks = {partitions}
 commit_interval_ms_max = {commit_ms}
 commit_gap_ms_min = {gap_ms}
 # Only time ends a transaction.
@@ -293,7 +299,7 @@ cleanup = "compact"
 [topics."{prefix}.entries{VERSION}"]
 config = {{ "message.timestamp.type" = "LogAppendTime" }}
 "#,
-        gap_ms = commit_ms.min(10),
+        gap_ms = (*commit_ms).min(10),
         state_dir = state_dir.display().to_string(),
     )
 }

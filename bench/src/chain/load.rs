@@ -7,7 +7,7 @@ use tidemill_core::partition::partition_of;
 use tidemill_runtime::broker::{Broker, Outgoing, Producer, ProducerOptions};
 
 use crate::chain::payments::{Payments, Record};
-use crate::chain::topics::{PARTITIONS, connect, renew_input};
+use crate::chain::topics::{Input, connect, renew_input};
 use crate::failure::{During, Result};
 
 const FLUSH_DEADLINE: Duration = Duration::from_secs(300);
@@ -28,9 +28,9 @@ pub(crate) struct LoadOptions {
     /// Kafka, as `dev/stack env` prints it
     #[arg(long, env = "TIDEMILL_BOOTSTRAP")]
     bootstrap: String,
-    /// The topic of the payments; made anew
-    #[arg(long, default_value = "bench.payments")]
-    input: String,
+    /// Made anew
+    #[command(flatten)]
+    input: Input,
     #[arg(long, default_value = "a")]
     load: Load,
     /// Records to write; 5 million for load a and 60,000 for load b when absent
@@ -62,27 +62,27 @@ pub(crate) fn run(options: &LoadOptions) -> Result<()> {
 }
 
 /// Writes so many payments into a new topic.
-pub(crate) fn write(broker: &dyn Broker, topic: &str, load: Load, count: u64, accounts: u64) -> Result<()> {
-    renew_input(broker, topic)?;
+pub(crate) fn write(broker: &dyn Broker, input: &Input, load: Load, count: u64, accounts: u64) -> Result<()> {
+    renew_input(broker, input)?;
     let mut producer = broker.producer(&ProducerOptions::Idempotent).during("open a producer")?;
     let mut payments = Payments::new(accounts);
     let started_at = Instant::now();
     let mut now_ms = FIRST_CREATED_AT_MS;
     for _ in 0..count {
-        send(producer.as_mut(), topic, &payments.next(now_ms))?;
+        send(producer.as_mut(), input, &payments.next(now_ms))?;
         now_ms += load.step_ms();
     }
     producer.flush(FLUSH_DEADLINE).during("write the payments")?;
-    eprintln!("{count} payments written to {topic} in {:.1} s", started_at.elapsed().as_secs_f64());
+    eprintln!("{count} payments written to {} in {:.1} s", input.topic, started_at.elapsed().as_secs_f64());
     Ok(())
 }
 
 /// As every producer of the world would: partition by key, time by payment.
-pub(crate) fn send(producer: &mut dyn Producer, topic: &str, record: &Record) -> Result<()> {
+pub(crate) fn send(producer: &mut dyn Producer, input: &Input, record: &Record) -> Result<()> {
     let key = record.debit_account.as_bytes();
     let outgoing = Outgoing {
-        topic,
-        partition: partition_of(key, PARTITIONS),
+        topic: &input.topic,
+        partition: partition_of(key, input.partitions),
         timestamp_ms: record.created_at_ms,
         key: Some(key),
         value: Some(record.value.as_bytes()),

@@ -12,6 +12,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use crate::chain::topics::connect;
 use crate::failure::Result;
 
 #[derive(Args)]
@@ -32,6 +33,8 @@ enum Command {
     Copy(copy::CopyOptions),
     /// All engines in turns, with a report
     Compare(compare::CompareOptions),
+    /// What a payment costs as accounts and tasks grow, with a report
+    Curves(compare::CurvesOptions),
     /// Computes what an engine should have written, and says where it has written something else
     Verify(verify::VerifyOptions),
 }
@@ -43,6 +46,7 @@ pub(crate) fn run(options: &ChainOptions) -> Result<()> {
         Command::Run(options) => engine::run(options),
         Command::Copy(options) => copy::run(options),
         Command::Compare(options) => compare::run(options),
+        Command::Curves(options) => compare::curves(options),
         Command::Verify(options) => verify::run(options),
     }
 }

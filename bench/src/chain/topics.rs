@@ -10,8 +10,6 @@ use tidemill_runtime::kafka::KafkaBroker;
 
 use crate::failure::{During, Result};
 
-pub(crate) const PARTITIONS: u32 = 8;
-
 /// A topic that was deleted is gone a little later.
 const DELETION_DEADLINE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
@@ -25,9 +23,19 @@ pub(crate) struct Place {
     /// Begins the names of an engine's topics and groups
     #[arg(long)]
     pub(crate) prefix: String,
+    #[command(flatten)]
+    pub(crate) input: Input,
+}
+
+/// The payments, which all engines share.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Input {
     /// The topic of the payments
-    #[arg(long, default_value = "bench.payments")]
-    pub(crate) input: String,
+    #[arg(long = "input", default_value = "bench.payments")]
+    pub(crate) topic: String,
+    /// Partitions of the payments, and so of every topic
+    #[arg(long, default_value_t = 8)]
+    pub(crate) partitions: u32,
 }
 
 #[derive(Args)]
@@ -73,16 +81,22 @@ impl Place {
     }
 
     pub(crate) fn create_copy(&self, broker: &dyn Broker) -> Result<()> {
-        create(broker, &self.copy(), "delete", &[])
+        create(broker, &self.copy(), self.input.partitions, "delete", &[])
     }
 
     /// Creates what an engine writes.
     pub(crate) fn create(&self, broker: &dyn Broker) -> Result<()> {
         // One clock for the entries of all engines, whatever their payments say.
-        create(broker, &self.entries(), "delete", &[("message.timestamp.type", "LogAppendTime")])?;
-        create(broker, &self.instructions(), "delete", &[])?;
-        create(broker, &self.rejected(), "delete", &[])?;
-        create(broker, &self.balances(), "compact", &[])
+        create(
+            broker,
+            &self.entries(),
+            self.input.partitions,
+            "delete",
+            &[("message.timestamp.type", "LogAppendTime")],
+        )?;
+        create(broker, &self.instructions(), self.input.partitions, "delete", &[])?;
+        create(broker, &self.rejected(), self.input.partitions, "delete", &[])?;
+        create(broker, &self.balances(), self.input.partitions, "compact", &[])
     }
 
     /// Deletes every topic of the prefix.
@@ -103,21 +117,21 @@ pub(crate) fn connect(bootstrap: &str) -> Result<Arc<dyn Broker>> {
 }
 
 /// Creates the topic of the payments anew.
-pub(crate) fn renew_input(broker: &dyn Broker, name: &str) -> Result<()> {
-    if broker.topics().during("list the topics")?.iter().any(|topic| topic.name == name) {
-        broker.delete_topic(name).during("delete the old payments")?;
+pub(crate) fn renew_input(broker: &dyn Broker, input: &Input) -> Result<()> {
+    if broker.topics().during("list the topics")?.iter().any(|topic| topic.name == input.topic) {
+        broker.delete_topic(&input.topic).during("delete the old payments")?;
     }
-    create(broker, name, "delete", &[])
+    create(broker, &input.topic, input.partitions, "delete", &[])
 }
 
 /// Waits for a topic of that name to be gone if it has been deleted.
-fn create(broker: &dyn Broker, name: &str, cleanup: &str, config: &[(&str, &str)]) -> Result<()> {
+fn create(broker: &dyn Broker, name: &str, partitions: u32, cleanup: &str, config: &[(&str, &str)]) -> Result<()> {
     let mut settings: BTreeMap<String, String> =
         config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     settings.insert("cleanup.policy".to_owned(), cleanup.to_owned());
     // Records are as old as their payments say.
     settings.insert("retention.ms".to_owned(), "-1".to_owned());
-    let topic = NewTopic { name: name.to_owned(), partitions: PARTITIONS, replication: 1, config: settings };
+    let topic = NewTopic { name: name.to_owned(), partitions, replication: 1, config: settings };
     let started_at = Instant::now();
     loop {
         match broker.create_topic(&topic) {

@@ -5,8 +5,9 @@ use std::ops::Range;
 use tidemill_core::sink::{SinkBody, SinkPosition};
 use tidemill_core::{AnyEvent, EventKind, EventTime, Meta, SinkBatch, SinkRecord, SinkSpec};
 use tidemill_schemas::{
-    AccountBalance, AccountKind, AccountStatus, Alert, CounterpartyProfile, Decision, EntryKind, LedgerEntry,
-    Notification, PayerProfile, PaymentStatus, PaymentType, RuleHit, StatusCode, StatusPhase, Verdict,
+    AccountBalance, AccountKind, AccountStatus, AggregatedBalance, Alert, CounterpartyProfile, Decision, EntryKind,
+    LedgerEntry, NodeScope, Notification, PayerProfile, PaymentStatus, PaymentType, RuleHit, StatusCode, StatusPhase,
+    Verdict,
 };
 
 const TOPIC_BALANCES: &str = "account_balance.v1";
@@ -45,6 +46,7 @@ pub(super) fn of_kind(kind: EventKind, partition: u32, offset: u64) -> SinkRecor
         AccountBalance::KIND => Box::new(balance(&account, offset)),
         PaymentStatus::KIND => Box::new(payment_status(&account, offset)),
         LedgerEntry::KIND => Box::new(ledger_entry(&account, offset)),
+        AggregatedBalance::KIND => Box::new(aggregated_balance(&account, offset)),
         AccountStatus::KIND => Box::new(account_status(&account, offset)),
         Decision::KIND => Box::new(decision(&account, offset)),
         Notification::KIND => Box::new(notification(&account, offset)),
@@ -85,6 +87,20 @@ pub fn balance(account: &str, offset: u64) -> AccountBalance {
         event_time: time(offset),
         parent: offset.is_multiple_of(2).then(|| "household".to_owned()),
         pending_in_minor: 7,
+    }
+}
+
+fn aggregated_balance(node: &str, offset: u64) -> AggregatedBalance {
+    AggregatedBalance {
+        meta: meta(offset),
+        scope: if offset.is_multiple_of(2) { NodeScope::Customer } else { NodeScope::Account },
+        node: node.to_owned(),
+        currency: "EUR".to_owned(),
+        accounts: 2,
+        posted_minor: signed(offset) * 10 - 500,
+        pending_minor: 5,
+        available_minor: signed(offset) * 10 - 505,
+        event_time: time(offset),
     }
 }
 

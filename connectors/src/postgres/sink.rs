@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _, Transaction};
 use tidemill_core::settings::SettingsError;
 use tidemill_core::sink::{SinkAudit, SinkPosition};
+use tidemill_core::statement::{InTransit, Period, Statement};
 use tidemill_core::{Sink, SinkBatch, SinkError, SinkRecord};
 use tokio::runtime::Runtime;
 
@@ -16,9 +17,11 @@ use super::arrays::{self, Timestamp};
 use super::config::Config;
 use super::failure::Failure;
 use crate::VALUE_REFUSED;
-use crate::sql::audit::{self, AUDIT_TIMEOUT_MS, Snapshot};
+use crate::sql::audit::{self, AUDIT_TIMEOUT_MS};
 use crate::sql::migrations::{self, Dialect};
 use crate::sql::rows::Rows;
+use crate::sql::snapshot::Snapshot;
+use crate::sql::statement;
 use crate::sql::tables::TABLES;
 use crate::sql::value::storable;
 
@@ -59,6 +62,17 @@ impl PostgresSink {
         let statements = TABLES.iter().map(|table| (table.name, arrays::statement(table).into())).collect();
         let database = Database { sink: sink.to_owned(), config, statements, claims: HashMap::new() };
         Ok(Self { runtime, database, connection: None })
+    }
+
+    /// Asks the tables as they are at one moment.
+    fn read<T>(&mut self, ask: impl AsyncFnOnce(ReadTransaction<'_>) -> Result<T, Failure>) -> Result<T, SinkError> {
+        self.run_within(AUDIT_TIMEOUT_MS, async |_, connection| {
+            let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+            let limit = format!("SET LOCAL statement_timeout = {AUDIT_TIMEOUT_MS}");
+            sqlx::query(AssertSqlSafe(limit)).execute(&mut *snapshot).await?;
+            ask(ReadTransaction(snapshot)).await
+        })
+        .map_err(|failure| self.report(failure))
     }
 
     fn run<T>(
@@ -136,13 +150,15 @@ impl Sink for PostgresSink {
     }
 
     fn audit(&mut self) -> Result<SinkAudit, SinkError> {
-        self.run_within(AUDIT_TIMEOUT_MS, async |_, connection| {
-            let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-            let limit = format!("SET LOCAL statement_timeout = {AUDIT_TIMEOUT_MS}");
-            sqlx::query(AssertSqlSafe(limit)).execute(&mut *snapshot).await?;
-            audit::audit(&mut AuditTransaction(snapshot)).await
-        })
-        .map_err(|failure| self.report(failure))
+        self.read(async |mut tables| audit::audit(&mut tables).await)
+    }
+
+    fn statement(&mut self, account_id: &str, period: Period) -> Result<Option<Statement>, SinkError> {
+        self.read(async |mut tables| statement::statement(&mut tables, account_id, period).await)
+    }
+
+    fn in_transit(&mut self) -> Result<Vec<InTransit>, SinkError> {
+        self.read(async |mut tables| statement::in_transit(&mut tables).await)
     }
 
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {
@@ -166,15 +182,15 @@ impl Sink for PostgresSink {
     }
 }
 
-/// The transaction of an audit.
-struct AuditTransaction<'a>(Transaction<'a, Postgres>);
+/// A transaction that writes nothing.
+struct ReadTransaction<'a>(Transaction<'a, Postgres>);
 
-impl Snapshot for AuditTransaction<'_> {
+impl Snapshot for ReadTransaction<'_> {
     type Failure = Failure;
 
-    async fn ask(&mut self, sql: String, after: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
+    async fn ask(&mut self, sql: String, parameter: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
         let query = sqlx::query(AssertSqlSafe(sql));
-        let query = if let Some(after) = after { query.bind(after.to_owned()) } else { query };
+        let query = if let Some(parameter) = parameter { query.bind(parameter.to_owned()) } else { query };
         let rows = query.fetch_all(&mut *self.0).await?;
         let texts = rows.iter().map(|row| (0..row.len()).map(|index| row.try_get(index)).collect());
         texts.collect::<Result<_, sqlx::Error>>().map_err(Failure::from)

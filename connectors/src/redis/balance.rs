@@ -21,8 +21,8 @@ pub(super) struct Balance<'a> {
 pub(super) fn of_record(index: usize, record: &SinkRecord) -> Result<Option<Balance<'_>>, SinkError> {
     let event = match &record.body {
         SinkBody::Tombstone => return Ok(None),
-        SinkBody::DeadLetter { .. } => {
-            let message = "a dead letter has no balance".to_owned();
+        SinkBody::DeadLetter { .. } | SinkBody::Resolution { .. } | SinkBody::Audit { .. } => {
+            let message = "what is no event has no balance".to_owned();
             return Err(SinkError::Refused { index, code: KIND_NOT_TAKEN.code, message });
         }
         SinkBody::Event(event) => event,

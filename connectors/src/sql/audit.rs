@@ -3,25 +3,18 @@
 //! A rule is a query for the things that break it, in words that both databases understand; no row means that it holds.
 //! Rules that span tables hold when the sink has caught up, since the topics behind the tables advance independently.
 
+use tidemill_core::Currency;
 use tidemill_core::money::decimal;
 use tidemill_core::sink::{BalancesDigest, SinkAudit};
-use tidemill_core::{Currency, SinkError};
 
 use super::precedence::VALIDATION_CODES;
+use super::snapshot::{Snapshot, columns, number};
 
 /// Longest time an audit may take: it reads everything.
 pub(crate) const AUDIT_TIMEOUT_MS: u64 = 600_000;
 
 const SAMPLE_MAX: usize = 3;
 const BALANCES_PER_QUERY: usize = 10_000;
-
-/// The tables as they were at one moment.
-pub(crate) trait Snapshot {
-    type Failure: From<SinkError>;
-
-    /// Rows of text columns. `after` is bound to `$1`, if the query has one.
-    async fn ask(&mut self, sql: String, after: Option<&str>) -> Result<Vec<Vec<String>>, Self::Failure>;
-}
 
 struct Rule {
     /// What is the case when it is broken; what breaks it is listed behind.
@@ -161,16 +154,4 @@ async fn digest<S: Snapshot>(snapshot: &mut S) -> Result<BalancesDigest, S::Fail
             return Ok(digest);
         }
     }
-}
-
-fn columns<const N: usize>(row: Vec<String>) -> Result<[String; N], SinkError> {
-    row.try_into().map_err(|row: Vec<String>| unexpected(&format!("{} columns instead of {N}", row.len())))
-}
-
-fn number<N: std::str::FromStr>(text: &str) -> Result<N, SinkError> {
-    text.parse().map_err(|_| unexpected("something else than a whole number"))
-}
-
-fn unexpected(what: &str) -> SinkError {
-    SinkError::Misconfigured(format!("the audit was answered with {what}; the tables are not those of the migrations"))
 }

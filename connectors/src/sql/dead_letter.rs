@@ -44,6 +44,9 @@ pub(super) fn row<'a>(
         record.key.as_deref().map(readable).into(),
         value.map_or(Value::Null, Value::Bytes),
         storable(record.event_time).into(),
+        value_of("x-dlq-version"),
+        value_of("x-dlq-config-hash"),
+        integer("x-dlq-schema-id"),
     ]
 }
 
@@ -60,7 +63,7 @@ fn moment(text: &str) -> Option<EventTime> {
 }
 
 /// The key as text, or in hexadecimal digits where it is not printable.
-fn readable(key: &[u8]) -> String {
+pub(super) fn readable(key: &[u8]) -> String {
     if let Some(text) = std::str::from_utf8(key).ok().filter(|text| !text.contains(char::is_control)) {
         return text.to_owned();
     }

@@ -24,6 +24,18 @@ const STEPS: &[Step] = &[
         postgres: include_str!("migrations/postgres/0002_holds.sql"),
         sqlite: include_str!("migrations/sqlite/0002_holds.sql"),
     },
+    Step {
+        version: 3,
+        name: "aggregated_balances",
+        postgres: include_str!("migrations/postgres/0003_aggregated_balances.sql"),
+        sqlite: include_str!("migrations/sqlite/0003_aggregated_balances.sql"),
+    },
+    Step {
+        version: 4,
+        name: "dead_letter_items",
+        postgres: include_str!("migrations/postgres/0004_dead_letter_items.sql"),
+        sqlite: include_str!("migrations/sqlite/0004_dead_letter_items.sql"),
+    },
 ];
 
 /// Where the database notes what has been applied. Its own name, because the database may hold other applications.

@@ -6,9 +6,12 @@
 pub(crate) mod audit;
 mod dead_letter;
 pub(crate) mod migrations;
+mod operations;
 pub(crate) mod precedence;
 mod row;
 pub(crate) mod rows;
+pub(crate) mod snapshot;
+pub(crate) mod statement;
 pub(crate) mod table;
 pub(crate) mod tables;
 pub(crate) mod value;
@@ -18,13 +21,16 @@ pub use table::Table;
 pub use tables::TABLES;
 
 use tidemill_core::EventKind;
-use tidemill_schemas::{AccountBalance, AccountStatus, Alert, Decision, LedgerEntry, Notification, PaymentStatus};
+use tidemill_schemas::{
+    AccountBalance, AccountStatus, AggregatedBalance, Alert, Decision, LedgerEntry, Notification, PaymentStatus,
+};
 
 /// The kinds that have a table. Dead letters have one as well, but are not events.
 pub(crate) const CONSUMES: &[EventKind] = &[
     PaymentStatus::KIND,
     LedgerEntry::KIND,
     AccountBalance::KIND,
+    AggregatedBalance::KIND,
     AccountStatus::KIND,
     Decision::KIND,
     Notification::KIND,

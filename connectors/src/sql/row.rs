@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use tidemill_schemas::{
-    AccountBalance, AccountKind, AccountStatus, Alert, Decision, EntryKind, LedgerEntry, Notification, PaymentStatus,
-    PaymentType, StatusCode, StatusPhase, Verdict,
+    AccountBalance, AccountKind, AccountStatus, AggregatedBalance, Alert, Decision, EntryKind, LedgerEntry, NodeScope,
+    Notification, PaymentStatus, PaymentType, StatusCode, StatusPhase, Verdict,
 };
 
 use super::rows::{Origin, Row};
@@ -104,6 +104,27 @@ pub(super) fn ledger_entry<'a>(origin: Origin<'a>, entry: &'a LedgerEntry) -> Ro
         entry.hold_minor.into(),
         entry.pending_after_minor.into(),
         (&entry.meta.record_id).into(),
+        origin.topic.into(),
+        origin.partition.into(),
+        origin.offset.into(),
+    ]
+}
+
+pub(super) fn aggregated_balance<'a>(origin: Origin<'a>, sum: &'a AggregatedBalance) -> Row<'a> {
+    let scope = match sum.scope {
+        NodeScope::Customer => "customer",
+        NodeScope::Account => "account",
+    };
+    vec![
+        scope.into(),
+        (&sum.node).into(),
+        (&sum.currency).into(),
+        sum.accounts.into(),
+        sum.posted_minor.into(),
+        sum.pending_minor.into(),
+        sum.available_minor.into(),
+        sum.event_time.into(),
+        (&sum.meta.record_id).into(),
         origin.topic.into(),
         origin.partition.into(),
         origin.offset.into(),

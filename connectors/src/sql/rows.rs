@@ -5,15 +5,17 @@ use std::collections::hash_map::Entry;
 
 use tidemill_core::sink::{SinkBody, SinkPosition};
 use tidemill_core::{Event, SinkError, SinkRecord};
-use tidemill_schemas::{AccountBalance, AccountStatus, Alert, Decision, LedgerEntry, Notification, PaymentStatus};
+use tidemill_schemas::{
+    AccountBalance, AccountStatus, AggregatedBalance, Alert, Decision, LedgerEntry, Notification, PaymentStatus,
+};
 
 use super::table::{Merge, Table};
 use super::tables::{
-    ACCOUNT_BALANCES, ACCOUNT_REQUESTS, ALERTS, DEAD_LETTERS, LEDGER_ENTRIES, NOTIFICATIONS, PAYMENT_DECISIONS,
-    PAYMENT_STATUSES, PAYMENTS, TABLES,
+    ACCOUNT_BALANCES, ACCOUNT_REQUESTS, AGGREGATED_BALANCES, ALERTS, AUDIT_ENTRIES, DEAD_LETTER_RESOLUTIONS,
+    DEAD_LETTERS, LEDGER_ENTRIES, NOTIFICATIONS, PAYMENT_DECISIONS, PAYMENT_STATUSES, PAYMENTS, TABLES,
 };
 use super::value::Value;
-use super::{dead_letter, precedence, row};
+use super::{dead_letter, operations, precedence, row};
 use crate::{KIND_NOT_TAKEN, VALUE_REFUSED};
 
 pub(crate) type Row<'a> = Vec<Value<'a>>;
@@ -75,6 +77,14 @@ impl<'a> Rows<'a> {
                 let row = dead_letter::row(origin, record, value.as_deref(), headers);
                 self.put(&DEAD_LETTERS, row)
             }
+            SinkBody::Resolution { value } => match operations::resolution(origin, record.key.as_deref(), value) {
+                Some(row) => self.put(&DEAD_LETTER_RESOLUTIONS, row),
+                None => Ok(()),
+            },
+            SinkBody::Audit { value } => match operations::audit_entry(origin, value) {
+                Some(row) => self.put(&AUDIT_ENTRIES, row),
+                None => Err(refused("audit_entries: it is not an audit entry".to_owned())),
+            },
             SinkBody::Event(event) => self.add_event(origin, event.as_ref()),
         }
     }
@@ -91,6 +101,9 @@ impl<'a> Rows<'a> {
         }
         if let Some(balance) = event.downcast_ref::<AccountBalance>() {
             return self.put(&ACCOUNT_BALANCES, row::account_balance(origin, balance));
+        }
+        if let Some(sum) = event.downcast_ref::<AggregatedBalance>() {
+            return self.put(&AGGREGATED_BALANCES, row::aggregated_balance(origin, sum));
         }
         if let Some(status) = event.downcast_ref::<AccountStatus>() {
             return self.put(&ACCOUNT_REQUESTS, row::account_request(origin, status));

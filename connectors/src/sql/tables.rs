@@ -7,11 +7,14 @@ pub const TABLES: &[&Table] = &[
     &PAYMENT_STATUSES,
     &LEDGER_ENTRIES,
     &ACCOUNT_BALANCES,
+    &AGGREGATED_BALANCES,
     &ACCOUNT_REQUESTS,
     &PAYMENT_DECISIONS,
     &NOTIFICATIONS,
     &ALERTS,
     &DEAD_LETTERS,
+    &DEAD_LETTER_RESOLUTIONS,
+    &AUDIT_ENTRIES,
 ];
 
 pub(super) const PAYMENTS: Table = Table {
@@ -115,6 +118,26 @@ pub(super) const ACCOUNT_BALANCES: Table = Table {
         time("event_time"),
         text("parent"),
         integer("pending_in_minor"),
+        text("record_id"),
+        text("source_topic"),
+        integer("source_partition"),
+        integer("source_offset"),
+    ],
+};
+
+pub(super) const AGGREGATED_BALANCES: Table = Table {
+    name: "aggregated_balances",
+    key_columns: 3,
+    merge: Merge::Newest,
+    columns: &[
+        text("scope"),
+        text("node"),
+        text("currency"),
+        integer("accounts"),
+        integer("posted_minor"),
+        integer("pending_minor"),
+        integer("available_minor"),
+        time("event_time"),
         text("record_id"),
         text("source_topic"),
         integer("source_partition"),
@@ -234,5 +257,50 @@ pub(super) const DEAD_LETTERS: Table = Table {
         text("record_key"),
         bytes("payload"),
         time("event_time"),
+        text("produced_by"),
+        text("config_hash"),
+        integer("schema_id"),
+    ],
+};
+
+pub(super) const DEAD_LETTER_RESOLUTIONS: Table = Table {
+    name: "dead_letter_resolutions",
+    key_columns: 1,
+    merge: Merge::Newest,
+    columns: &[
+        text("dead_letter_place"),
+        text("resolution"),
+        text("dead_letter_id"),
+        text("destination"),
+        text("plan_hash"),
+        text("actor"),
+        text("reason"),
+        time("resolved_at"),
+        text("source_topic"),
+        integer("source_partition"),
+        integer("source_offset"),
+    ],
+};
+
+pub(super) const AUDIT_ENTRIES: Table = Table {
+    name: "audit_entries",
+    key_columns: 3,
+    merge: Merge::Keep,
+    columns: &[
+        text("source_topic"),
+        integer("source_partition"),
+        integer("source_offset"),
+        integer("sequence"),
+        time("at"),
+        text("actor"),
+        text("verb"),
+        text("object"),
+        text("outcome"),
+        text("reason"),
+        text("plan_hash"),
+        json("counts"),
+        text("detail"),
+        text("previous_hash"),
+        text("hash"),
     ],
 };

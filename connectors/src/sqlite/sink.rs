@@ -8,14 +8,17 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _, Sqlite, Transaction};
 use tidemill_core::settings::SettingsError;
 use tidemill_core::sink::{SinkAudit, SinkPosition};
+use tidemill_core::statement::{InTransit, Period, Statement};
 use tidemill_core::{EventTime, Sink, SinkBatch, SinkError};
 use tokio::runtime::Runtime;
 
 use super::config::Config;
 use super::statements::{self, Statements};
-use crate::sql::audit::{self, Snapshot};
+use crate::sql::audit;
 use crate::sql::migrations::{self, Dialect};
 use crate::sql::rows::Rows;
+use crate::sql::snapshot::Snapshot;
+use crate::sql::statement;
 use crate::sql::value::storable;
 
 pub(super) struct SqliteSink {
@@ -39,6 +42,12 @@ struct Claim {
 
 /// Takes the write lock at once: a transaction that began as a reader cannot wait for one.
 const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Of several processes that apply at once, the slower ones find a table that was just made, or a file that is locked
+/// because another is turning on its write-ahead log, and nothing waits for that lock. Each step is a transaction, so
+/// that trying again goes on behind what the others have done.
+const APPLY_ATTEMPTS_MAX: u32 = 20;
+const APPLY_RETRY: Duration = Duration::from_millis(50);
 
 impl SqliteSink {
     pub(super) fn new(sink: &str, config: Config) -> Result<Self, Vec<SettingsError>> {
@@ -69,6 +78,19 @@ impl SqliteSink {
         });
         result.map_err(|Failure(error)| file.in_words(error))
     }
+
+    fn apply_once(&mut self) -> Result<(), SinkError> {
+        self.run(Missing::Create, async |_, connection| {
+            migrations::migrator(Dialect::Sqlite).run(connection).await.map_err(Failure::from)
+        })
+    }
+}
+
+impl SqliteSink {
+    /// Asks the tables as they are at one moment.
+    fn read<T>(&mut self, ask: impl AsyncFnOnce(ReadTransaction<'_>) -> Result<T, Failure>) -> Result<T, SinkError> {
+        self.run(Missing::Fail, async |_, connection| ask(ReadTransaction(connection.begin().await?)).await)
+    }
 }
 
 /// What to do when there is no file. A sink that creates one where nobody expects it hides a mistyped path.
@@ -89,13 +111,15 @@ impl Sink for SqliteSink {
     }
 
     fn apply(&mut self) -> Result<(), SinkError> {
-        self.run(Missing::Create, async |_, connection| {
-            match migrations::migrator(Dialect::Sqlite).run(&mut *connection).await {
-                // Of two processes at once, the slower finds the tables made.
-                Err(_) if migrations::pending(&applied(connection).await?).is_empty() => Ok(()),
-                result => result.map_err(Failure::from),
+        let mut attempts_left = APPLY_ATTEMPTS_MAX;
+        loop {
+            let result = self.apply_once();
+            attempts_left -= 1;
+            if result.is_ok() || attempts_left == 0 {
+                return result;
             }
-        })
+            std::thread::sleep(APPLY_RETRY);
+        }
     }
 
     fn positions(&mut self) -> Result<Vec<SinkPosition>, SinkError> {
@@ -103,9 +127,15 @@ impl Sink for SqliteSink {
     }
 
     fn audit(&mut self) -> Result<SinkAudit, SinkError> {
-        self.run(Missing::Fail, async |_, connection| {
-            audit::audit(&mut AuditTransaction(connection.begin().await?)).await
-        })
+        self.read(async |mut tables| audit::audit(&mut tables).await)
+    }
+
+    fn statement(&mut self, account_id: &str, period: Period) -> Result<Option<Statement>, SinkError> {
+        self.read(async |mut tables| statement::statement(&mut tables, account_id, period).await)
+    }
+
+    fn in_transit(&mut self) -> Result<Vec<InTransit>, SinkError> {
+        self.read(async |mut tables| statement::in_transit(&mut tables).await)
     }
 
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {
@@ -256,15 +286,15 @@ impl File {
     }
 }
 
-/// The transaction of an audit.
-struct AuditTransaction<'a>(Transaction<'a, Sqlite>);
+/// A transaction that writes nothing.
+struct ReadTransaction<'a>(Transaction<'a, Sqlite>);
 
-impl Snapshot for AuditTransaction<'_> {
+impl Snapshot for ReadTransaction<'_> {
     type Failure = Failure;
 
-    async fn ask(&mut self, sql: String, after: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
+    async fn ask(&mut self, sql: String, parameter: Option<&str>) -> Result<Vec<Vec<String>>, Failure> {
         let query = sqlx::query(AssertSqlSafe(sql));
-        let query = if let Some(after) = after { query.bind(after.to_owned()) } else { query };
+        let query = if let Some(parameter) = parameter { query.bind(parameter.to_owned()) } else { query };
         let rows = query.fetch_all(&mut *self.0).await?;
         let texts = rows.iter().map(|row| (0..row.len()).map(|index| row.try_get(index)).collect());
         texts.collect::<Result<_, sqlx::Error>>().map_err(Failure::from)

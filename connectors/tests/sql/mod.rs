@@ -1,6 +1,7 @@
 //! What the SQL sinks have in common beyond the conformance suite: the rules of single tables, and the views.
 
 mod audit;
+mod statement;
 
 use tidemill_connectors::TABLES;
 use tidemill_connectors::conformance::{Lab, balance, next, payment_status, sample};
@@ -25,11 +26,15 @@ pub(crate) fn check(lab: &mut dyn SqlLab) {
         payments_show_the_answer_of_highest_precedence,
         answers_without_a_payment_are_history_only,
         dead_letters_are_never_refused,
+        a_failed_record_is_one_item_however_often_it_fails,
         views_prove_that_money_balances,
         what_has_no_table_is_refused,
         audit::a_sound_ledger_has_no_violations,
         audit::every_broken_rule_is_named,
         audit::long_samples_are_cut,
+        statement::a_period_is_a_range_of_numbers_whatever_was_backdated,
+        statement::a_tampered_table_gives_no_statement_that_is_believed,
+        statement::what_is_in_transit_is_what_has_left_and_not_arrived,
     ] {
         lab.wipe();
         case(lab);
@@ -52,7 +57,6 @@ fn tables_are_as_described(lab: &mut dyn SqlLab) {
     for table in TABLES {
         let mut described: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
         described.push("recorded_at");
-        described.extend((table.name == "dead_letters").then_some("replayed_at"));
         described.sort_unstable();
         assert_eq!(lab.columns(table.name), described, "{}", table.name);
     }
@@ -151,6 +155,59 @@ fn dead_letters_are_never_refused(lab: &mut dyn SqlLab) {
          FROM dead_letters ORDER BY source_offset",
     );
     assert_eq!(rows, ["payload_unreadable ingest 44 acc-1 failed 2", "- - - 0xff - -"]);
+}
+
+fn a_failed_record_is_one_item_however_often_it_fails(lab: &mut dyn SqlLab) {
+    let mut sink = claimed(lab);
+    let letter = |offset: u64, first_offset: &str, replays: &str| {
+        let header = |name: &str, value: &str| (format!("x-dlq-{name}"), Some(value.as_bytes().to_vec()));
+        let headers = vec![
+            header("code", "bug"),
+            header("first-origin-topic", "payments.requested.v1"),
+            header("first-origin-partition", "0"),
+            header("first-origin-offset", first_offset),
+            header("replay-count", replays),
+        ];
+        SinkRecord {
+            topic: "payments.requested.v1.dlq".into(),
+            body: SinkBody::DeadLetter { value: None, headers },
+            ..sample(AccountBalance::KIND, 0, offset, Box::new(balance("acc", 0)))
+        }
+    };
+    let note = |offset: u64, place: &str, resolution: &str| SinkRecord {
+        topic: "payments.replays".into(),
+        key: Some(place.as_bytes().to_vec()),
+        body: SinkBody::Resolution {
+            value: format!(r#"{{"resolution":"{resolution}","actor":"ops","reason":"mended","at_ms":5}}"#).into_bytes(),
+        },
+        ..sample(AccountBalance::KIND, 0, offset, Box::new(balance("acc", 0)))
+    };
+    let entry = SinkRecord {
+        topic: "ops.audit.v1".into(),
+        body: SinkBody::Audit {
+            value: br#"{"sequence":1,"at_ms":5,"actor":"ops","verb":"dlq.apply","object":"t","outcome":"done","reason":"mended","plan_hash":null,"counts":{"replayed":2},"detail":"","previous_hash":"00","hash":"ff"}"#.to_vec(),
+        },
+        ..sample(AccountBalance::KIND, 0, 0, Box::new(balance("acc", 0)))
+    };
+    let records = vec![
+        note(0, "payments.requested.v1.dlq-0@0", "replayed"),
+        letter(0, "7", "0"),
+        letter(1, "8", "0"),
+        letter(2, "7", "1"),
+        letter(3, "9", "0"),
+        note(1, "payments.requested.v1.dlq-0@1", "discarded"),
+        note(2, "replay:payments.requested.v1.dlq", "no resolution of a letter"),
+        note(3, "payments.requested.v1.dlq-0@3", "replayed"),
+        entry,
+    ];
+    write(&mut *sink, records);
+    let items = lab.query(
+        "SELECT CAST(first_origin_offset AS text) || ' ' || status || ' ' || CAST(replay_count AS text) \
+         FROM dead_letter_items ORDER BY first_origin_offset",
+    );
+    assert_eq!(items, ["7 open 1", "8 discarded 0", "9 replayed 0"]);
+    let trail = lab.query("SELECT verb || ' ' || outcome || ' ' || hash FROM audit_entries");
+    assert_eq!(trail, ["dlq.apply done ff"]);
 }
 
 fn views_prove_that_money_balances(lab: &mut dyn SqlLab) {

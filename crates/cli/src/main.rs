@@ -8,6 +8,7 @@ mod exit;
 mod generator;
 mod live;
 mod logging;
+mod operations;
 mod output;
 mod reconciliation;
 mod session;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tidemill_core::sink::{BalancesDigest, SinkAudit};
 use tidemill_runtime::provision::open_sink;
 use tidemill_runtime::status;
-use tidemill_runtime::task::checkpoint::Figures;
+use tidemill_runtime::task::checkpoint::{Figures, REDRIVEN, RELEASED_RECORDS};
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{Input, Role, Stage};
 
@@ -21,7 +21,13 @@ pub(crate) struct Path {
     pub(crate) posted: u64,
     pub(crate) applied: u64,
     pub(crate) duplicate: u64,
+    /// Put aside behind a failed record of their key, and released again.
     pub(crate) parked: u64,
+    pub(crate) released: u64,
+    /// Given up by an operator.
+    pub(crate) discarded: u64,
+    /// Dead letters that an operator has decided about: sent back, or discarded.
+    pub(crate) redriven: u64,
     /// Passed on to a topic that no stage of this pipeline reads.
     pub(crate) passed: u64,
     pub(crate) rejected: BTreeMap<String, u64>,
@@ -61,8 +67,20 @@ impl Path {
             + self.duplicate
             + self.parked
             + self.passed
+            + self.discarded
             + self.rejected_total()
-            + self.dead_total()
+            + self.dead_open()
+            - self.released
+    }
+
+    /// Dead letters that nobody has decided about.
+    pub(crate) fn dead_open(&self) -> u64 {
+        self.dead_total().saturating_sub(self.redriven)
+    }
+
+    /// Records that still wait behind a failed one.
+    pub(crate) fn parked_now(&self) -> u64 {
+        self.parked.saturating_sub(self.released)
     }
 
     fn add(&mut self, outcome: &str, count: u64) {
@@ -74,6 +92,7 @@ impl Path {
                 "applied" => self.applied += count,
                 "duplicate" => self.duplicate += count,
                 "parked" => self.parked += count,
+                "discarded" => self.discarded += count,
                 _ => self.under_way += i128::from(count),
             },
         }
@@ -143,7 +162,8 @@ fn paths_of(topology: &Topology, figures: &Figures) -> Vec<Path> {
         let mut next = Some(first);
         let mut is_first = true;
         while let Some((stage, input)) = next {
-            let outcomes = figures.get(&format!("{}/{}", stage.name, input.topic));
+            let name = format!("{}/{}", stage.name, input.topic);
+            let outcomes = figures.get(&name);
             let reader = inputs.iter().find(|(_, candidate)| Some(&candidate.topic) == input.output.as_ref());
             for (outcome, count) in outcomes.into_iter().flatten() {
                 match outcome.as_str() {
@@ -155,6 +175,16 @@ fn paths_of(topology: &Topology, figures: &Figures) -> Vec<Path> {
                 } else {
                     path.under_way -= i128::from(*count);
                 }
+            }
+            let again = |suffix: &str| figures.get(&format!("{name}{suffix}")).into_iter().flatten();
+            let ends_here = |outcome: &str| outcome == "passed" && reader.is_none();
+            for (outcome, count) in again(REDRIVEN) {
+                path.redriven += count;
+                if ends_here(outcome) { path.passed += count } else { path.add(outcome, *count) }
+            }
+            for (outcome, count) in again(RELEASED_RECORDS) {
+                path.released += count;
+                if ends_here(outcome) { path.passed += count } else { path.add(outcome, *count) }
             }
             is_first = false;
             next = reader;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_connectors::CONNECTORS;
-use tidemill_core::Diagnostic;
+use tidemill_core::{Diagnostic, SinkError};
 use tidemill_processors::PROCESSORS;
 use tidemill_runtime::broker::Broker;
 use tidemill_runtime::clock::{Clock, SystemClock};
@@ -19,7 +19,7 @@ use tidemill_runtime::supervise::instance_dir;
 use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::threads::SystemThreads;
 use tidemill_runtime::worker::Shared;
-use tidemill_schemas::CODECS;
+use tidemill_schemas::{CODECS, LedgerEntry};
 use tidemill_topology::{BrokerChoice, Catalog, Options, Topology, plan};
 
 use crate::args::{BrokerArg, Global};
@@ -77,6 +77,16 @@ pub(crate) fn compile(global: &Global) -> Result<(Topology, Vec<Diagnostic>), Fa
         diagnostics,
         ..Failure::new(Exit::Config, format!("{file} cannot be run")).hint("All findings are listed above.")
     })
+}
+
+/// Whether the sink keeps the entries of accounts, and so can be asked about them.
+pub(crate) fn keeps_entries(plan: &plan::SinkPlan) -> bool {
+    plan.spec.consumes.contains(&LedgerEntry::KIND)
+}
+
+pub(crate) fn sink_failure(sink: &str, error: SinkError) -> Failure {
+    let exit = if matches!(error, SinkError::Unavailable(_)) { Exit::Unreachable } else { Exit::Config };
+    Failure::new(exit, format!("sink {sink}: {error}"))
 }
 
 impl Session {

@@ -16,6 +16,7 @@ pub mod reject;
 pub mod settings;
 pub mod sink;
 pub mod state;
+pub mod statement;
 pub mod time;
 
 pub use context::Context;

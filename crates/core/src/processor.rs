@@ -59,6 +59,8 @@ pub enum Outcome {
     Dead(&'static str),
     /// Waits behind an earlier record of its key.
     Parked,
+    /// A dead letter that an operator has given up.
+    Discarded,
 }
 
 /// What a key is. Two topics can be read by one task only if their keys mean the same.

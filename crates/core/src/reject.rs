@@ -57,7 +57,7 @@ pub const BUG: CodeSpec = CodeSpec {
     code: "bug",
     class: Class::Bug,
     summary: "A processor failed on this record in a way it should not have.",
-    remedy: "Report it with the dead letter attached; after the fix, replay the record with `tidemill dlq replay`.",
+    remedy: "Report it with the dead letter attached; after the fix, replay the record with `tidemill dlq plan`.",
 };
 
 /// A reject. Boxed inside, because the path without one is the hot path.

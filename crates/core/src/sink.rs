@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::event::{AnyEvent, EventKind};
 use crate::settings::{Settings, SettingsError};
+use crate::statement::{InTransit, Period, Statement};
 use crate::time::EventTime;
 
 /// One record on its way into a read model.
@@ -31,6 +32,14 @@ pub enum SinkBody {
     DeadLetter {
         value: Option<Vec<u8>>,
         headers: Vec<(String, Option<Vec<u8>>)>,
+    },
+    /// What became of a dead letter, whose place is the key of the record.
+    Resolution {
+        value: Vec<u8>,
+    },
+    /// An entry of the audit trail.
+    Audit {
+        value: Vec<u8>,
     },
 }
 
@@ -99,6 +108,8 @@ pub enum SinkError {
     Misconfigured(String),
 }
 
+const NO_ENTRIES: &str = "a sink of this kind keeps no entries";
+
 /// One open sink. Calls block; the engine gives each sink a thread of its own.
 pub trait Sink: Send {
     /// What [`Sink::apply`] would do, one line each; empty when all is in place.
@@ -113,6 +124,16 @@ pub trait Sink: Send {
     /// Checks the read model against its own rules, for reconciliation. Reads everything; not for the hot path.
     fn audit(&mut self) -> Result<SinkAudit, SinkError> {
         Ok(SinkAudit::default())
+    }
+
+    /// The account over the period; `None` if the read model does not know it.
+    fn statement(&mut self, _account_id: &str, _period: Period) -> Result<Option<Statement>, SinkError> {
+        Err(SinkError::Misconfigured(NO_ENTRIES.to_owned()))
+    }
+
+    /// Money between accounts, by currency, at one moment.
+    fn in_transit(&mut self) -> Result<Vec<InTransit>, SinkError> {
+        Err(SinkError::Misconfigured(NO_ENTRIES.to_owned()))
     }
 
     /// Makes `owner` the only one who may write for `task`, and returns where to go on reading.

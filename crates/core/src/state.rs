@@ -14,6 +14,9 @@ pub enum StateError {
     Unavailable { store: &'static str, message: String },
 }
 
+/// Most values are shorter, so that their encoding does not grow step by step.
+const VALUE_BYTES_USUAL: usize = 256;
+
 /// A key and its value, as a scan returns them.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -67,7 +70,9 @@ impl<V: StateValue> Store<V> {
     }
 
     pub fn put(self, state: &mut dyn State, key: &[u8], value: &V) -> Result<(), StateError> {
-        let bytes = postcard::to_extend(value, vec![V::VERSION])
+        let mut bytes = Vec::with_capacity(VALUE_BYTES_USUAL);
+        bytes.push(V::VERSION);
+        let bytes = postcard::to_extend(value, bytes)
             .map_err(|error| StateError::Unavailable { store: self.name, message: error.to_string() })?;
         state.put(self.name, key, bytes)
     }

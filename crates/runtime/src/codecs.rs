@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use tidemill_core::context::{Schemas, UnknownSchema};
 use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind, Framing};
 
@@ -17,11 +18,11 @@ pub struct Codecs {
     registry: Arc<dyn SchemaRegistry>,
     codecs: &'static [EventCodec],
     /// What stands before the encoding in each topic that is written.
-    headers: HashMap<Arc<str>, Header>,
+    headers: HashMap<Arc<str>, Header, RandomState>,
     /// The one decoder of each bare kind.
     bare: Vec<(EventKind, Known)>,
     /// What the registry said about an id, for a kind: it never changes its mind.
-    decoders: HashMap<(&'static str, u32), Known>,
+    decoders: HashMap<(&'static str, u32), Known, RandomState>,
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +55,7 @@ impl Codecs {
         let bare = codecs.iter().filter(|codec| codec.framing == Framing::Bare);
         let decoder = |codec: &EventCodec| (codec.decoder)(codec.schema).map_err(|_| UnknownSchema::NotUsable);
         let bare = bare.map(|codec| (codec.kind, decoder(codec))).collect();
-        Self { registry, codecs, headers: HashMap::new(), bare, decoders: HashMap::new() }
+        Self { registry, codecs, headers: HashMap::default(), bare, decoders: HashMap::default() }
     }
 
     /// Learns the registered id of the latest schema of `kind` for `topic`, which must be the schema this program writes.

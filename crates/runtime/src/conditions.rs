@@ -23,6 +23,12 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Run the version that wrote it. No other task is held up, and nothing is processed without a checkpoint.",
     },
     Condition {
+        code: "circuit_open",
+        summary: "So many records of a stage failed that its worker has stopped, instead of filling the dead letters.",
+        remedy: "Look at the last dead letters with `tidemill dlq stats`. Undo what was deployed, or mend what they have in \
+                 common, and start the worker again: it goes on where it was. The limits are the stage's `circuit`.",
+    },
+    Condition {
         code: "group_not_left",
         summary: "A worker that stops for good could not take its slot out of the group.",
         remedy: "Nothing has to be done: others get its tasks when the session has run out. If it repeats, the message says \
@@ -55,6 +61,18 @@ pub static CONDITIONS: &[Condition] = &[
         code: "panic",
         summary: "A thread panicked. In a processor that is a dead letter with the code `bug`.",
         remedy: "Report it with the place that the log names.",
+    },
+    Condition {
+        code: "parked_left",
+        summary: "Keys are parked whose stage does not park any more: nobody would release what waits, so the worker stops.",
+        remedy: "Set the stage's `on_error` to `park` again and resolve what is parked (`tidemill parked ls`); change it then.",
+    },
+    Condition {
+        code: "parking_full",
+        summary: "More keys, or more records of one key, wait behind failed records than the stage allows: its worker has \
+                  stopped.",
+        remedy: "Resolve dead letters with `tidemill dlq` or `tidemill parked`, then start the worker again; or raise the \
+                 limits of the stage's `parking`. Nothing is lost: what was not parked is read again.",
     },
     Condition {
         code: "producer_recycled",

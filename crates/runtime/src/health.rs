@@ -155,6 +155,8 @@ pub struct WorkerHealth {
     /// Milliseconds since 1970 at the last step.
     pub stepped_at_ms: AtomicI64,
     pub is_prepared: AtomicBool,
+    /// Whether records are being released that were parked.
+    pub is_releasing: AtomicBool,
     pub tasks_owned: AtomicU64,
     /// When the open transaction began; 0 while none is open.
     pub transaction_since_ms: AtomicI64,
@@ -283,6 +285,11 @@ impl Health {
             let stepped_at_ms = health.stepped_at_ms.load(Ordering::Relaxed);
             stepped_at_ms == 0 || now_ms - stepped_at_ms < STALL_MS
         })
+    }
+
+    /// Whether records are being released anywhere that were parked.
+    pub fn is_releasing(&self) -> bool {
+        self.workers.iter().any(|(_, health)| health.is_releasing.load(Ordering::Relaxed))
     }
 
     /// Whether every worker has its producer, no task is still catching up, and every sink is in its group.

@@ -25,11 +25,16 @@ pub mod conformance;
 pub mod dead_letter;
 pub mod embedded;
 pub mod health;
+pub mod inspection;
 pub mod kafka;
 pub mod lag;
 pub mod memory;
+pub mod operator;
+pub mod parking;
 pub mod provision;
+mod redaction;
 pub mod registry;
+pub mod replay;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 pub mod sink_worker;

@@ -48,8 +48,8 @@ impl MemoryShares {
         let per_store = share(STORES_PERCENT, tasks).max(STORE_BYTES_MIN);
         let producers = topology.units.len() as u64 * u64::from(workers);
         Self {
-            store_cache_bytes: per_store / 2,
-            store_write_buffer_bytes: per_store / 4,
+            store_cache_bytes: per_store / 4,
+            store_write_buffer_bytes: per_store * 3 / 8,
             reader_partition_kib: (share(READERS_PERCENT, partitions_read(topology)) / 1024)
                 .clamp(READER_PARTITION_KIB_MIN, READER_PARTITION_KIB_MAX),
             producer_kib: (share(PRODUCERS_PERCENT, producers) / 1024).clamp(PRODUCER_KIB_MIN, PRODUCER_KIB_MAX),
@@ -68,14 +68,16 @@ impl MemoryShares {
     }
 }
 
-/// Partitions that this process reads at worst: of workers, of sinks, of reference tables, which every worker reads, and
+/// Partitions that this process reads at worst: of workers, what is sent back to them and what is parked among it, of sinks, of reference tables, which every worker reads, and
 /// the state logs that standbys follow.
 fn partitions_read(topology: &Topology) -> u64 {
     let partitions = |topic: &str| topology.topics.get(topic).map_or(0, |topic| u64::from(topic.partitions));
     let of_unit = |unit: &Unit| -> u64 {
-        let inputs: usize = unit.stages.iter().map(|stage| stage.inputs.len()).sum();
+        let inputs = || unit.stages.iter().flat_map(|stage| &stage.inputs);
+        let parked = inputs().filter(|input| input.parked.is_some()).count();
         let followed = u64::from(unit.standbys > 0);
-        u64::from(unit.tasks) * (inputs as u64 + followed)
+        let redriven = u64::from(topology.topics.contains_key(&unit.redrive_topic(&topology.pipeline)));
+        u64::from(unit.tasks) * (inputs().count() as u64 + parked as u64 + followed + redriven)
     };
     let references = topology.topics.values().filter(|topic| topic.role == Role::Reference);
     topology.units.iter().map(of_unit).sum::<u64>()
@@ -101,7 +103,12 @@ mod tests {
             session_timeout_ms: 1,
         };
         Topology {
-            pipeline: Pipeline { name: "p".to_owned(), version: "1".to_owned(), config_hash: "0".to_owned() },
+            pipeline: Pipeline {
+                name: "p".to_owned(),
+                version: "1".to_owned(),
+                config_hash: "0".to_owned(),
+                audit_topic: "ops.audit.v1".to_owned(),
+            },
             broker: Broker::Embedded { data_dir: "data".into() },
             registry_url: None,
             state_dir: "state".into(),
@@ -110,6 +117,7 @@ mod tests {
             units: vec![Unit { name: "main".to_owned(), tasks, standbys: 0, commit, stages: Vec::new() }],
             topics: BTreeMap::new(),
             sinks: Vec::new(),
+            dead_letter_headers: Vec::new(),
         }
     }
 

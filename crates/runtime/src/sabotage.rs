@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use crate::broker::{Outgoing, Producer, Result, TopicPartition};
+use crate::dead_letter::{OwnedHeader, borrowed};
 
 macro_rules! bugs {
     ($($bug:ident $name:literal $what:literal),+ $(,)?) => {
@@ -61,11 +62,16 @@ bugs! {
     ReadFailureIsReject "read_failure_is_reject" "Takes a store that cannot be read for a fault of the record.",
     ForgetFrozen "forget_frozen" "Does not look at the changes that are on their way to the disk.",
     CleanEarly "clean_early" "Takes a pass over the state for complete when it has looked at its first entries.",
+    SkipCleaned "skip_cleaned" "Follows a log that was cleaned past the place where its store stands.",
     CarryStale "carry_stale" "Carries what is on the disk although it was changed since.",
     StandbyUncommitted "standby_uncommitted" "Lets a standby apply what is not committed.",
     StandbyAhead "standby_ahead" "Notes what a standby has applied one record too far.",
     StandbySkips "standby_skips" "Lets a standby begin one record behind its store's offset.",
     ForgetUndo "forget_undo" "Leaves the state as a rejected record had changed it.",
+    ForgetParked "forget_parked" "Lets later records of a parked key pass.",
+    FreeEarly "free_early" "Frees a parked key when its head is resolved, before what waits is released.",
+    ReleaseAnyOrder "release_any_order" "Releases what is parked in the order in which it is met.",
+    ForgetReleasing "forget_releasing" "Stops releasing what is parked at the next commit.",
 }
 
 thread_local! {
@@ -96,6 +102,7 @@ struct Held {
     timestamp_ms: i64,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
+    headers: Vec<OwnedHeader>,
 }
 
 /// Whether the record of transaction `id` is held back.
@@ -111,6 +118,11 @@ pub(crate) fn hold(id: &str, record: &Outgoing<'_>) -> bool {
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+                .collect(),
         });
     });
     true
@@ -134,7 +146,7 @@ pub(crate) fn write_held(id: &str, producer: &mut dyn Producer, deadline: Durati
             timestamp_ms: record.timestamp_ms,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
-            headers: &[],
+            headers: &borrowed(&record.headers),
         })?;
     }
     producer.flush(deadline)?;

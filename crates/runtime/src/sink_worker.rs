@@ -265,11 +265,13 @@ impl SinkWorker {
         let topic = &batch.metas()[index].topic;
         let planned = self.shared.topology.topics.get(topic.as_ref());
         let kind = planned.and_then(|topic| topic.kind);
-        let is_dead_letter = planned.is_some_and(|topic| topic.role == Role::DeadLetters);
+        let role = planned.map(|topic| topic.role);
         let body = match (view.value, kind) {
-            (value, _) if is_dead_letter => {
+            (value, _) if role == Some(Role::DeadLetters) => {
                 SinkBody::DeadLetter { value: value.map(<[u8]>::to_vec), headers: owned_headers(&view) }
             }
+            (Some(value), _) if role == Some(Role::Replays) => SinkBody::Resolution { value: value.to_vec() },
+            (Some(value), _) if role == Some(Role::Audit) => SinkBody::Audit { value: value.to_vec() },
             (None, _) => SinkBody::Tombstone,
             (Some(value), Some(kind)) => match self.codecs.decode(kind, value) {
                 Ok(event) => SinkBody::Event(event),
@@ -307,26 +309,16 @@ impl SinkWorker {
         let by = FailedBy {
             pipeline: pipeline.name.clone(),
             produced_by: pipeline.produced_by(),
+            config_hash: pipeline.config_hash.clone(),
             instance: self.slot.clone(),
             group: self.plan.group(pipeline),
             failed_at_ms: self.shared.clock.unix_ms(),
+            styles: self.shared.topology.dead_letter_headers.clone(),
         };
         let stage = format!("sink-{}", self.plan.name);
-        let failure = Failure {
-            stage: &stage,
-            class: "poison",
-            code,
-            message,
-            field: None,
-            pipeline: &by.pipeline,
-            produced_by: &by.produced_by,
-            instance: &by.instance,
-            group: &by.group,
-            failed_at_ms: by.failed_at_ms,
-        };
-        let owned = dead_letter::headers(&view, &failure);
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            owned.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let input = view.origin.topic;
+        let failure = Failure { stage: &stage, class: "poison", code, message, field: None, input, by: &by };
+        let headers = dead_letter::headers(&view, &failure);
         let topic = format!("{}.dlq", view.origin.topic);
         let mut producer = self.shared.broker.producer(&ProducerOptions::Idempotent)?;
         producer.send(&Outgoing {
@@ -335,7 +327,7 @@ impl SinkWorker {
             timestamp_ms: view.event_time.millis(),
             key: view.key,
             value: view.value,
-            headers: &headers,
+            headers: &dead_letter::borrowed(&headers),
         })?;
         producer.flush(FLUSH_DEADLINE)?;
         self.shared.telemetry.dead_letters.with_label_values(&[stage.as_str(), code]).inc();

@@ -142,7 +142,10 @@ pub fn readers(topology: &Topology) -> BTreeMap<TopicPartition, Vec<String>> {
     let partitions = |topic: &str| 0..topology.topics.get(topic).map_or(0, |topic| topic.partitions);
     for unit in &topology.units {
         let inputs = unit.stages.iter().flat_map(|stage| &stage.inputs).map(|input| input.topic.clone());
-        for topic in inputs.chain([unit.state_topic(&topology.pipeline)]) {
+        let parked = unit.stages.iter().flat_map(|stage| &stage.inputs).filter_map(|input| input.parked.clone());
+        let redrive = [unit.redrive_topic(&topology.pipeline)];
+        let redrive = redrive.into_iter().filter(|topic| topology.topics.contains_key(topic));
+        for topic in inputs.chain(parked).chain(redrive).chain([unit.state_topic(&topology.pipeline)]) {
             (0..unit.tasks).for_each(|task| note(&topic, task, format!("task {task} of unit {}", unit.name)));
         }
         for reference in unit.stages.iter().flat_map(|stage| &stage.references) {

@@ -58,16 +58,19 @@ pub fn unit_status(
     let mut rows = Vec::new();
     for task in 0..unit.tasks {
         let checkpoint = checkpoint(broker, &TopicPartition::new(Arc::clone(&state_topic), task))?;
-        for input in unit.stages.iter().flat_map(|stage| &stage.inputs) {
-            let partition = TopicPartition::new(input.topic.as_str(), task);
+        let inputs = unit.stages.iter().flat_map(|stage| &stage.inputs).map(|input| input.topic.clone());
+        let redrive = unit.redrive_topic(&topology.pipeline);
+        let redrive = topology.topics.contains_key(&redrive).then_some(redrive);
+        for topic in inputs.chain(redrive) {
+            let partition = TopicPartition::new(topic.as_str(), task);
             let watermarks = broker.watermarks(&partition, Isolation::ReadCommitted)?;
             let written = broker.watermarks(&partition, Isolation::ReadUncommitted)?.high;
-            let next_offset = checkpoint.positions.get(&input.topic).copied().unwrap_or(watermarks.low);
+            let next_offset = checkpoint.positions.get(&topic).copied().unwrap_or(watermarks.low);
             let waiting =
                 if next_offset < watermarks.high { first_timestamp(broker, &partition, next_offset)? } else { None };
             rows.push(InputStatus {
                 unit: unit.name.clone(),
-                topic: input.topic.clone(),
+                topic,
                 partition: task,
                 owner: checkpoint.owner.clone(),
                 next_offset,

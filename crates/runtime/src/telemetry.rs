@@ -1,6 +1,10 @@
 //! Every metric of the engine, by name and type. Labels are bounded; nothing here holds a key or an account.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use tidemill_core::StateError;
+
+use crate::task::Task;
+use crate::worker::program::InputProgram;
 
 /// Upper bounds of the time histograms, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.25, 2.5, 5.0, 10.0];
@@ -40,6 +44,7 @@ pub struct Telemetry {
     pub sink_retries: IntCounterVec,
     pub sink_lag_offsets: IntGaugeVec,
     pub registry_retries: IntCounter,
+    pub parking: ParkingTelemetry,
 }
 
 impl Telemetry {
@@ -106,6 +111,7 @@ impl Telemetry {
             sink_retries: make.counters("sink_retries_total", "Batches that a sink had to try again.", &["sink"])?,
             sink_lag_offsets: make.gauges("sink_lag_offsets", "Offsets a sink is behind.", &["sink"])?,
             registry_retries: make.counter("registry_retries_total", "Times the schema registry did not answer.")?,
+            parking: ParkingTelemetry::new(&make)?,
             registry: registry.clone(),
         };
         let build = make.gauges("build_info", "What runs here.", &["version", "config_hash"])?;
@@ -162,6 +168,56 @@ impl StandstillTelemetry {
                 &["slot"],
             )?,
         })
+    }
+}
+
+/// What waits behind failed records.
+#[derive(Clone, Debug)]
+pub struct ParkingTelemetry {
+    pub keys: IntGaugeVec,
+    pub records: IntGaugeVec,
+    /// When the first of those was parked that have been without a break, in seconds since 1970; 0 for none.
+    pub since_seconds: IntGaugeVec,
+}
+
+impl ParkingTelemetry {
+    fn new(make: &Maker<'_>) -> Result<Self, prometheus::Error> {
+        let labels = &["topic", "partition"];
+        Ok(Self {
+            keys: make.gauges("parked_keys", "Keys whose records wait behind a failed one.", labels)?,
+            records: make.gauges("parked_records", "Records that wait behind a failed one of their key.", labels)?,
+            since_seconds: make.gauges(
+                "parked_since_timestamp_seconds",
+                "Since when keys have been parked without a break; 0 for none.",
+                labels,
+            )?,
+        })
+    }
+
+    /// The task is somebody else's to report.
+    pub(crate) fn forget(&self, inputs: &[InputProgram], number: u32) {
+        let number = number.to_string();
+        for input in inputs.iter().filter(|input| input.parking.is_some()) {
+            for gauges in [&self.keys, &self.records, &self.since_seconds] {
+                // One that was never set is none to take away.
+                let _never_set = gauges.remove_label_values(&[input.topic.as_ref(), number.as_str()]);
+            }
+        }
+    }
+
+    /// What the committed state of the task says.
+    pub(crate) fn report(&self, inputs: &[InputProgram], task: &mut Task) -> Result<(), StateError> {
+        let number = task.number.to_string();
+        for input in inputs.iter().filter(|input| input.parking.is_some()) {
+            let parked = task.lot(input).input()?;
+            let labels = [input.topic.as_ref(), number.as_str()];
+            let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            self.keys.with_label_values(&labels).set(gauge(parked.keys));
+            self.records.with_label_values(&labels).set(gauge(parked.records));
+            let since_ms = if parked.keys > 0 { parked.since_ms } else { 0 };
+            self.since_seconds.with_label_values(&labels).set(since_ms / 1_000);
+        }
+        Ok(())
     }
 }
 

@@ -46,6 +46,7 @@ impl Ran {
             Outcome::Applied => "applied",
             Outcome::Duplicate => "duplicate",
             Outcome::Parked => "parked",
+            Outcome::Discarded => "discarded",
             Outcome::Rejected(code) | Outcome::Dead(code) => code,
         }
     }

@@ -82,7 +82,13 @@ fn stages(topology: &Topology) -> impl Iterator<Item = &Stage> {
 fn is_drawn(topic: &Topic) -> bool {
     match topic.role {
         Role::Ingest | Role::Internal | Role::Curated | Role::Reference => true,
-        Role::DeadLetters | Role::Tasks | Role::StateLog | Role::Replays => false,
+        Role::DeadLetters
+        | Role::Tasks
+        | Role::StateLog
+        | Role::Replays
+        | Role::Redrive
+        | Role::Parked
+        | Role::Audit => false,
     }
 }
 

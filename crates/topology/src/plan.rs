@@ -24,6 +24,17 @@ pub struct Topology {
     pub topics: BTreeMap<String, Topic>,
     /// Those that are active with this broker.
     pub sinks: Vec<SinkPlan>,
+    /// Whose names dead letters carry beside our own.
+    pub dead_letter_headers: Vec<HeaderStyle>,
+}
+
+/// Names of headers that other frameworks give to the origin and cause of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderStyle {
+    /// Kafka Connect: `__connect.errors.…`, as text.
+    Connect,
+    /// Spring for Apache Kafka: `kafka_dlt-…`, numbers as big-endian bytes.
+    Spring,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +43,8 @@ pub struct Pipeline {
     pub version: String,
     /// First 8 hexadecimal digits of SHA-256 over the resolved file, secrets left out.
     pub config_hash: String,
+    /// Where everything that operators do is written down.
+    pub audit_topic: String,
 }
 
 impl Pipeline {
@@ -81,6 +94,8 @@ pub struct CommitPolicy {
 pub struct Stage {
     pub name: String,
     pub on_error: OnError,
+    pub parking: ParkingLimits,
+    pub circuit: Option<CircuitBreaker>,
     pub inputs: Vec<Input>,
     /// Port name to topic.
     pub ports: BTreeMap<String, String>,
@@ -93,8 +108,27 @@ pub struct Stage {
 pub enum OnError {
     /// Write it to the dead letters and go on.
     DeadLetter,
+    /// Like `DeadLetter`, and later records of its key wait in order until it is resolved.
+    Park,
     /// Unreadable records go to the dead letters; a bug stops the worker.
     Stop,
+}
+
+/// How much may wait behind failed records of one task, per input. Beyond that the worker stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParkingLimits {
+    pub keys_max: u64,
+    pub records_per_key_max: u64,
+}
+
+/// When a worker stops instead of writing still more dead letters. Counts begin anew with the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitBreaker {
+    /// So many records in a row that fail.
+    pub consecutive_max: u64,
+    /// So many of a hundred that fail, over `window_records`.
+    pub failed_percent_max: u64,
+    pub window_records: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +139,8 @@ pub struct Input {
     pub output: Option<String>,
     /// Topic for records of this input that fail.
     pub dead_letters: String,
+    /// Topic for records that wait behind a failed one of their key.
+    pub parked: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -147,8 +183,14 @@ pub enum Role {
     Tasks,
     /// `<pipeline>.<unit>.state`.
     StateLog,
-    /// `<pipeline>.replays`: which dead letters have been replayed.
+    /// `<pipeline>.replays`: which dead letters are resolved, and which replays run.
     Replays,
+    /// `<pipeline>.<unit>.redrive`: dead letters on their way back to the stage that failed.
+    Redrive,
+    /// `<topic>.parked`.
+    Parked,
+    /// What operators did: [`Pipeline::audit_topic`].
+    Audit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +217,10 @@ impl Unit {
 
     pub fn state_topic(&self, pipeline: &Pipeline) -> String {
         format!("{}.{}.state", pipeline.name, self.name)
+    }
+
+    pub fn redrive_topic(&self, pipeline: &Pipeline) -> String {
+        format!("{}.{}.redrive", pipeline.name, self.name)
     }
 
     /// Consumer group, as operators' usual tools show it.
@@ -213,6 +259,20 @@ impl SinkPlan {
     }
 }
 
+impl Topology {
+    /// The unit, the stage and the input that read `topic`.
+    pub fn reader_of(&self, topic: &str) -> Option<(&Unit, &Stage, &Input)> {
+        let stages = self.units.iter().flat_map(|unit| unit.stages.iter().map(move |stage| (unit, stage)));
+        let mut inputs = stages.flat_map(|(unit, stage)| stage.inputs.iter().map(move |input| (unit, stage, input)));
+        inputs.find(|(_, _, input)| input.topic == topic)
+    }
+}
+
+/// Where records of `topic` wait behind a failed one of their key.
+pub fn parked_of(topic: &str) -> String {
+    format!("{topic}.parked")
+}
+
 /// Where records of `topic` go that cannot be processed.
 pub fn dead_letters_of(topic: &str) -> String {
     format!("{topic}.dlq")
@@ -235,6 +295,9 @@ impl Role {
             Self::Tasks => "tasks",
             Self::StateLog => "state_log",
             Self::Replays => "replays",
+            Self::Redrive => "redrive",
+            Self::Parked => "parked",
+            Self::Audit => "audit",
         }
     }
 }
@@ -243,6 +306,7 @@ impl OnError {
     pub fn name(self) -> &'static str {
         match self {
             Self::DeadLetter => "dlq",
+            Self::Park => "park",
             Self::Stop => "stop",
         }
     }

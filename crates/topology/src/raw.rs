@@ -24,6 +24,23 @@ pub(crate) struct Raw {
     /// Connectors that build read models from topics.
     #[serde(default)]
     pub(crate) sink: Vec<RawSink>,
+    #[serde(default)]
+    pub(crate) dead_letters: RawDeadLetters,
+}
+
+/// What dead letters carry.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawDeadLetters {
+    /// Also write the headers of `connect` (Kafka Connect) or `spring` (Spring for Apache Kafka), for tools that read those.
+    pub(crate) compatible_headers: Vec<RawHeaderStyle>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawHeaderStyle {
+    Connect,
+    Spring,
 }
 
 /// The pipeline as a whole.
@@ -40,6 +57,9 @@ pub(crate) struct RawPipeline {
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     #[serde(default = "default_http_address")]
     pub(crate) http_address: String,
+    /// Where everything that operators do is written down. A chain cannot be shared: two pipelines need a topic each.
+    #[serde(default = "default_audit_topic")]
+    pub(crate) audit_topic: String,
     /// Memory that one process may take, in MiB: stores, caches and client queues get their shares of it.
     #[schemars(range(min = 128, max = 1_048_576))]
     #[serde(default = "default_memory_mib_max")]
@@ -132,8 +152,13 @@ pub(crate) struct RawStage {
     pub(crate) name: String,
     /// The unit it is deployed with.
     pub(crate) unit: String,
-    /// What happens to a record that fails: `dlq` writes it to the dead letters, `stop` stops the worker where the fault is a processor's. Must be stated where money moves; `dlq` elsewhere.
+    /// What happens to a record that fails: `dlq` writes it to the dead letters, `park` does so and holds back later records of its key in order until it is resolved, `stop` stops the worker where the fault is a processor's. Must be stated where money moves; `dlq` elsewhere.
     pub(crate) on_error: Option<RawOnError>,
+    /// With `on_error = "park"`: how much may wait. Beyond that the worker stops.
+    #[serde(default)]
+    pub(crate) parking: RawParking,
+    /// Stops the worker where so much fails that something other than the records must be wrong. Never when absent.
+    pub(crate) circuit: Option<RawCircuit>,
     /// What the stage reads.
     #[schemars(length(min = 1))]
     pub(crate) input: Vec<RawInput>,
@@ -153,7 +178,44 @@ pub(crate) struct RawStage {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RawOnError {
     Dlq,
+    Park,
     Stop,
+}
+
+/// How much may wait behind failed records.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawParking {
+    /// Keys that are held back at the same time, per input and task.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(crate) keys_max: u64,
+    /// Records that wait behind one failed record.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(crate) records_per_key_max: u64,
+}
+
+impl Default for RawParking {
+    fn default() -> Self {
+        Self { keys_max: 100_000, records_per_key_max: 100_000 }
+    }
+}
+
+/// When so much fails that the worker stops.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawCircuit {
+    /// So many records of the stage that fail in a row.
+    #[serde(default = "default_consecutive_max")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub(crate) consecutive_max: u64,
+    /// So many of a hundred records that fail, over a window.
+    #[serde(default = "default_failed_percent_max")]
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) failed_percent_max: u64,
+    /// Records of a window.
+    #[serde(default = "default_window_records")]
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub(crate) window_records: u64,
 }
 
 /// One topic and what is done with its records.
@@ -222,12 +284,28 @@ pub(crate) enum RawBrokerKind {
     Kafka,
 }
 
+fn default_consecutive_max() -> u64 {
+    1_000
+}
+
+fn default_failed_percent_max() -> u64 {
+    50
+}
+
+fn default_window_records() -> u64 {
+    10_000
+}
+
 fn default_state_dir() -> String {
     "data/state".to_owned()
 }
 
 fn default_http_address() -> String {
     "127.0.0.1:9464".to_owned()
+}
+
+fn default_audit_topic() -> String {
+    "ops.audit.v1".to_owned()
 }
 
 fn default_memory_mib_max() -> u64 {

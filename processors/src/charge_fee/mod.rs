@@ -1,12 +1,18 @@
 //! Adds the fee to a payment, by the fee schedule in force when it was made.
 //!
-//! - Input: `scored_payment`, keyed by debit account. Passes on `priced_payment`. No store.
+//! - Input: `scored_payment`, keyed by debit account. Passes on `priced_payment`.
+//! - Store: `fee_allowances`, what an account has used of what a schedule leaves free. A payment that is refused later in
+//!   the chain, or is a resend, uses nothing.
 //! - Reference table: `fee_schedules` (topic kind `fee_schedule`), laid over the `schedules` of the settings. An entry
 //!   of the topic with the same name and version takes the place of the one in the settings.
-//! - In force for a payment is, among the schedules for its type, currency and channel whose `effective_from` is not
-//!   after its `created_at`: first the most specific (one that names the type before one that does not, then the
-//!   currency, then the channel), of those the one with the latest `effective_from`, of those the one with the greatest
-//!   name and version.
+//! - In force for a payment is, among the schedules for its debit account, customer, type, currency and channel whose
+//!   `effective_from` is not after its `created_at`: first the one of the highest `priority`, of those the most specific
+//!   (one that names the account before one that does not, then the customer, the type, the currency, the channel), of
+//!   those the one with the latest `effective_from`, of those the one with the greatest name and version. A schedule that
+//!   names accounts and has no price exempts them.
+//! - `free`: of each calendar day or month (UTC) the first payments, and then the first minor units, cost nothing. A
+//!   payment of which something is left is priced as one of that amount; one that is free altogether costs nothing,
+//!   whatever the minimum.
 //! - A tier is the slice `[end of the tier before, up_to_minor)` of the amount, whose minor units are counted from 0:
 //!   with `up_to_minor = 10_000` the first 100.00 EUR are in the tier and nothing above.
 //! - Model `graduated`: fee = flat + Σ over the tiers the amount reaches into of (tier's flat + slice × rate). Model
@@ -21,6 +27,7 @@
 //! Example: 1 % to 100.00, 0.5 % to 1,000.00, 0.1 % above, half even, at least 0.10 and at most 25.00: a payment of
 //! 500.00 EUR costs 3.00.
 
+mod allowance;
 mod schedule;
 mod table;
 #[cfg(test)]
@@ -30,17 +37,23 @@ use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::reject::BUG;
 use tidemill_core::settings::SettingsError;
 use tidemill_core::{
-    AnyEvent, Class, CodeSpec, Context, Flow, Processor, ProcessorSpec, ReferenceSpec, Reject, Settings,
+    AnyEvent, Class, CodeSpec, Context, Flow, KeySpace, Processor, ProcessorSpec, ReferenceSpec, Reject, Settings,
+    StoreSpec,
 };
 use tidemill_schemas::{FeeSchedule, PricedPayment, ScoredPayment};
 
+use allowance::{FEE_ALLOWANCES, Priced};
 use table::FeeTable;
 
 pub static SPEC: ProcessorSpec = ProcessorSpec {
     name: "charge_fee",
     summary: "Adds the fee by the schedule in force when the payment was made.",
     signatures: &[Signature { takes: ScoredPayment::KIND, gives: Some(PricedPayment::KIND) }],
-    stores: &[],
+    stores: &[StoreSpec {
+        name: FEE_ALLOWANCES.name(),
+        keyed_by: KeySpace::Named("account"),
+        summary: "What each account has used of what is free in its period.",
+    }],
     ports: &[],
     references: &[ReferenceSpec {
         name: FEE_SCHEDULES,
@@ -110,7 +123,21 @@ impl Processor for ChargeFee {
         let Some(schedule) = table.in_force(payment) else {
             return Err(Reject::new(&FEE_SCHEDULE_MISSING).about(Box::new(scored)));
         };
-        let Some(fee_minor) = schedule.fee_minor(payment.amount_minor) else {
+        let priced = match &schedule.free {
+            None => Priced::Amount(payment.amount_minor),
+            Some(free) => {
+                let key = allowance::key(&payment.debit_account, &schedule.name);
+                let mut used = allowance::read(context.state, &key)?;
+                let priced = free.take(&mut used, payment);
+                FEE_ALLOWANCES.put(context.state, &key, &used)?;
+                priced
+            }
+        };
+        let fee_minor = match priced {
+            Priced::Nothing => Some(0),
+            Priced::Amount(amount_minor) => schedule.fee_minor(amount_minor),
+        };
+        let Some(fee_minor) = fee_minor else {
             return Err(Reject::new(&BUG).because("the fee does not fit 64 bits").about(Box::new(scored)));
         };
         let fee_schedule = schedule.label.clone();

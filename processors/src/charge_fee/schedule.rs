@@ -4,7 +4,9 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use tidemill_core::{Currency, EventTime, Rounding};
-use tidemill_schemas::{FeeSchedule, FeeTier, PaymentBody, PaymentType};
+use tidemill_schemas::{FeeSchedule, FeeTier, FreeAllowance, PaymentBody, PaymentType};
+
+use super::allowance::Free;
 
 /// Decimal places of a rate. With amounts of 64 bits and rates up to 1, sums then stay far within `i128`.
 const RATE_PLACES_MAX: u32 = 12;
@@ -21,6 +23,13 @@ pub(super) struct Schedule {
     pub(super) channel: String,
     /// Empty: every type.
     payment_types: Vec<PaymentType>,
+    /// Empty: every debit account.
+    accounts: Vec<String>,
+    /// Empty: every customer, and payments that name none.
+    customers: Vec<String>,
+    priority: i32,
+    pub(super) name: String,
+    pub(super) free: Option<Free>,
     model: Model,
     tiers: Vec<Tier>,
     flat_minor: i64,
@@ -86,6 +95,11 @@ impl Schedule {
             currency: schedule.currency.clone(),
             channel: schedule.channel.clone(),
             payment_types: compile_types(&schedule.payment_types)?,
+            accounts: compile_names("accounts", &schedule.accounts)?,
+            customers: compile_names("customers", &schedule.customers)?,
+            priority: schedule.priority,
+            name: schedule.name.clone(),
+            free: schedule.free.as_ref().map(compile_free).transpose()?,
             model: parse_model(schedule.model.as_deref())?,
             tiers: compile_tiers(&schedule.tiers)?,
             flat_minor: schedule.flat_minor,
@@ -119,20 +133,38 @@ impl Schedule {
         Some(fee.clamp(self.min_minor, self.max_minor))
     }
 
-    /// How narrowly the schedule is aimed, if it covers the payment at all: greater is more specific.
-    pub(super) fn specificity(&self, payment: &PaymentBody) -> Option<u8> {
+    /// How the schedule ranks among those that cover the payment, if it does: priority first, then how narrowly it is
+    /// aimed. Greater goes before.
+    pub(super) fn rank(&self, payment: &PaymentBody) -> Option<(i32, u8)> {
         let of = |own: &str, asked: &str, weight: u8| match own {
             "" => Some(0),
             own if own == asked => Some(weight),
             _ => None,
         };
-        let of_type = match self.payment_types.as_slice() {
-            [] => 0,
-            types if types.contains(&payment.payment_type) => 4,
-            _ => return None,
+        let of_list = |is_listed: bool, is_empty: bool, weight: u8| match (is_empty, is_listed) {
+            (true, _) => Some(0),
+            (false, true) => Some(weight),
+            (false, false) => None,
         };
-        Some(of_type + of(&self.currency, &payment.currency, 2)? + of(&self.channel, &payment.channel, 1)?)
+        let of_account = of_list(self.accounts.contains(&payment.debit_account), self.accounts.is_empty(), 16)?;
+        let is_customer = payment.customer.as_ref().is_some_and(|customer| self.customers.contains(customer));
+        let of_customer = of_list(is_customer, self.customers.is_empty(), 8)?;
+        let is_type = self.payment_types.contains(&payment.payment_type);
+        let of_type = of_list(is_type, self.payment_types.is_empty(), 4)?;
+        let of_the_rest = of(&self.currency, &payment.currency, 2)? + of(&self.channel, &payment.channel, 1)?;
+        Some((self.priority, of_account + of_customer + of_type + of_the_rest))
     }
+}
+
+fn compile_names(field: &str, names: &[String]) -> Result<Vec<String>, ScheduleError> {
+    match names.iter().position(String::is_empty) {
+        Some(index) => Err(ScheduleError::new(format!("{field}[{index}]"), "must not be empty")),
+        None => Ok(names.to_vec()),
+    }
+}
+
+fn compile_free(free: &FreeAllowance) -> Result<Free, ScheduleError> {
+    Free::compile(free).map_err(|(field, message)| ScheduleError::new(format!("free.{field}"), message))
 }
 
 fn compile_types(names: &[String]) -> Result<Vec<PaymentType>, ScheduleError> {

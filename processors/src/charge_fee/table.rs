@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tidemill_core::settings::SettingsError;
 use tidemill_core::{AnyEvent, Event, EventTime, Meta, ReferenceTable, Settings};
-use tidemill_schemas::{FeeSchedule, FeeTier, PaymentBody};
+use tidemill_schemas::{FeeSchedule, FeeTier, FreeAllowance, PaymentBody};
 
 use super::schedule::Schedule;
 
@@ -47,6 +47,15 @@ struct ScheduleConfig {
     /// Every type that costs a fee when absent.
     #[serde(default)]
     payment_types: Vec<String>,
+    /// Every debit account when absent.
+    #[serde(default)]
+    accounts: Vec<String>,
+    /// Every customer, and payments that name none, when absent.
+    #[serde(default)]
+    customers: Vec<String>,
+    #[serde(default)]
+    priority: i32,
+    free: Option<FreeAllowance>,
 }
 
 impl FeeTable {
@@ -78,9 +87,9 @@ impl FeeTable {
     /// See the module's contract for the order of precedence.
     pub(super) fn in_force(&self, payment: &PaymentBody) -> Option<&Schedule> {
         let begun = self.0.values().filter(|schedule| schedule.effective_from <= payment.created_at);
-        let covering = begun.filter_map(|schedule| Some((schedule.specificity(payment)?, schedule)));
+        let covering = begun.filter_map(|schedule| Some((schedule.rank(payment)?, schedule)));
         // The last of equals wins, which is the one with the greatest key.
-        covering.max_by_key(|(specificity, schedule)| (*specificity, schedule.effective_from)).map(|(_, found)| found)
+        covering.max_by_key(|(rank, schedule)| (*rank, schedule.effective_from)).map(|(_, found)| found)
     }
 }
 
@@ -100,6 +109,10 @@ impl ScheduleConfig {
             rounding: self.rounding,
             model: self.model,
             payment_types: self.payment_types,
+            accounts: self.accounts,
+            customers: self.customers,
+            priority: self.priority,
+            free: self.free,
         }
     }
 }

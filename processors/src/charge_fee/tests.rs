@@ -6,8 +6,8 @@ use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{FeeSchedule, FeeTier, PaymentType, PricedPayment, ScoredPayment};
 use tidemill_testkit::{Driver, rows};
 
-use super::SPEC;
-use crate::fixture::payment_body;
+use super::{SPEC, allowance};
+use crate::fixture::{check_state, payment_body};
 
 const CHAIN: &str = r#"tiers = [{ up_to_minor = 10_000, rate = "0.01" }, { up_to_minor = 100_000, rate = "0.005" }, { rate = "0.001" }]
 min_minor = 10
@@ -187,6 +187,10 @@ fn schedule(version: &str, currency: &str, channel: &str, effective_from: &str) 
         rounding: "half_even".to_owned(),
         model: None,
         payment_types: Vec::new(),
+        accounts: Vec::new(),
+        customers: Vec::new(),
+        priority: 0,
+        free: None,
     }
 }
 
@@ -304,4 +308,142 @@ fn only_what_takes_money_costs_a_fee() {
     let mut refund = scored(50_000, "EUR", "web", "2026-01-01T00:00:00Z");
     refund.payment.payment_type = PaymentType::Refund;
     assert_eq!(no_schedules.send_event(refund).code(), "passed");
+}
+
+/// Fees of payments one after another, each `amount at time`, by one account unless it says `of account`.
+fn fees(driver: &mut Driver, payments: &str) -> Vec<i64> {
+    let one = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut event = scored(words[0].parse().expect("minor units"), "EUR", "web", words[2]);
+        if let ["of", account] = words[3..] {
+            event.payment.debit_account = account.to_owned();
+        }
+        driver.send_event(event).passed_as::<PricedPayment>().fee_minor
+    };
+    payments.split(", ").map(one).collect()
+}
+
+fn with_free(price: &str, free: &str) -> Driver {
+    let settings = format!(
+        "[[schedules]]\nname = \"s\"\nversion = \"1\"\neffective_from = \"2000-01-01T00:00:00Z\"\n\
+         rounding = \"half_even\"\n{price}\nfree = {{ {free} }}"
+    );
+    Driver::new(&[(&SPEC, &settings)])
+}
+
+/// Lago's examples with a free allowance, whose whole units are euros here. Rounded per payment, which gives their sums
+/// rounded once: 11.15 and 13.79.
+#[test]
+fn what_is_free_in_a_period_is_used_up_by_its_payments() {
+    const EVENTS: &str = "tiers = [{ rate = \"0.013\" }]\nflat_minor = 200";
+    const BOUNDED: &str = "tiers = [{ rate = \"0.0299\" }]\nmin_minor = 175\nmax_minor = 1_200";
+    const DAY: &str = "2026-01-01T10:00:00Z";
+    let all =
+        |amounts: &[i64]| amounts.iter().map(|amount| format!("{amount} at {DAY}")).collect::<Vec<_>>().join(", ");
+    let cases = [
+        (
+            EVENTS,
+            "period = \"month\", amount_minor = 25_000",
+            [20_000, 5_000, 30_000, 25_000].as_slice(),
+            [0, 0, 590, 525].as_slice(),
+        ),
+        (BOUNDED, "period = \"month\", amount_minor = 3_000", &[1_000, 8_000, 1_000_000], &[0, 179, 1_200]),
+        // Free payments go first, whatever their amount; what they would have used of the amount stays.
+        (EVENTS, "period = \"day\", payments = 2", &[100_000, 1, 10_000], &[0, 0, 330]),
+        (
+            EVENTS,
+            "period = \"day\", payments = 1, amount_minor = 10_000",
+            &[100_000, 4_000, 7_000, 10_000],
+            &[0, 0, 213, 330],
+        ),
+    ];
+    for (price, free, amounts, expected) in cases {
+        assert_eq!(fees(&mut with_free(price, free), &all(amounts)), expected, "{free}");
+    }
+}
+
+#[test]
+fn an_allowance_begins_anew_with_each_period_and_belongs_to_one_account() {
+    let price = "flat_minor = 7";
+    let mut monthly = with_free(price, "period = \"month\", payments = 1");
+    let payments = "100 at 2026-01-31T23:59:59.999999Z, 100 at 2026-01-01T00:00:00Z, 100 at 2026-02-01T00:00:00Z, \
+                    100 at 2026-02-28T00:00:00Z, 100 at 2026-01-15T00:00:00Z, 100 at 2026-02-28T00:00:00Z of other, \
+                    100 at 2028-02-29T00:00:00Z";
+    assert_eq!(
+        fees(&mut monthly, payments),
+        [0, 7, 0, 7, 7, 0, 0],
+        "a backdated payment does not open a past month again"
+    );
+    let mut daily = with_free(price, "period = \"day\", payments = 1");
+    let payments = "100 at 2026-01-31T23:59:59.999999Z, 100 at 2026-01-31T00:00:00Z, 100 at 2026-02-01T00:00:00Z";
+    assert_eq!(fees(&mut daily, payments), [0, 7, 0]);
+    let key = allowance::key("acc-1", "s");
+    check_state(&daily.state, allowance::FEE_ALLOWANCES, &key);
+}
+
+/// The account has nothing: its payment is refused, and what was free is free still.
+#[test]
+fn a_refused_payment_uses_nothing_of_what_is_free() {
+    let settings = "[[schedules]]\nname = \"s\"\nversion = \"1\"\neffective_from = \"2000-01-01T00:00:00Z\"\n\
+                    rounding = \"half_even\"\nflat_minor = 7\nfree = { period = \"day\", payments = 1 }";
+    let mut driver = Driver::new(&[(&SPEC, settings), (&crate::post_ledger::SPEC, "")]);
+    let ran = driver.send_event(scored(100, "EUR", "web", "2026-01-01T00:00:00Z"));
+    assert_eq!(ran.code(), "debit_account_not_found");
+    assert_eq!(driver.state.len(allowance::FEE_ALLOWANCES.name()), 0);
+}
+
+#[test]
+fn priority_goes_before_account_customer_and_type() {
+    let mut driver = Driver::new(&[(&SPEC, "")]);
+    let since = "2026-01-01T00:00:00Z";
+    let named = |version: &str, change: fn(&mut FeeSchedule)| {
+        let mut event = schedule(version, "", "", since);
+        change(&mut event);
+        event
+    };
+    for event in [
+        named("all", |_| {}),
+        named("type", |event| event.payment_types = vec!["transfer".to_owned()]),
+        named("customer", |event| event.customers = vec!["vip".to_owned(), "staff".to_owned()]),
+        named("account", |event| event.accounts = vec!["acc-7".to_owned()]),
+        named("campaign", |event| {
+            event.priority = 1;
+            event.currency = "JPY".to_owned();
+        }),
+        named("late", |event| event.priority = -1),
+    ] {
+        let key = event.version.clone();
+        driver.reference("fee_schedules").apply(key.as_bytes(), Some(Box::new(event))).expect("usable");
+    }
+    let table = "
+        account | customer | currency | type       | schedule
+        acc-1   |          | EUR      | withdrawal | s@all
+        acc-1   |          | EUR      | transfer   | s@type
+        acc-1   | vip      | EUR      | transfer   | s@customer
+        acc-1   | staff    | EUR      | transfer   | s@customer
+        acc-1   | other    | EUR      | transfer   | s@type
+        acc-7   | vip      | EUR      | transfer   | s@account
+        acc-7   | vip      | JPY      | transfer   | s@campaign
+    ";
+    for row in rows(table) {
+        let mut event = scored(100, row["currency"], "web", since);
+        event.payment.debit_account = row["account"].to_owned();
+        event.payment.customer = Some(row["customer"].to_owned()).filter(|customer| !customer.is_empty());
+        event.payment.payment_type = PaymentType::parse(row["type"]).expect("a type");
+        assert_eq!(driver.send_event(event).passed_as::<PricedPayment>().fee_schedule, row["schedule"], "{row:?}");
+    }
+    for (more, key) in [
+        ("accounts = [\"\"]", "schedules[0].accounts[0]"),
+        ("customers = [\"a\", \"\"]", "schedules[0].customers[1]"),
+        ("free = { period = \"week\", payments = 1 }", "schedules[0].free.period"),
+        ("free = { period = \"day\", payments = -1 }", "schedules[0].free.payments"),
+        ("free = { period = \"day\", amount_minor = -1 }", "schedules[0].free.amount_minor"),
+        ("free = { period = \"day\" }", "schedules[0].free.amount_minor"),
+    ] {
+        let settings = format!(
+            "[[schedules]]\nname = \"s\"\nversion = \"1\"\neffective_from = \"{since}\"\nrounding = \"half_even\"\n{more}"
+        );
+        let errors = (SPEC.build)(&Settings(settings.parse().expect("is TOML"))).err().expect("is refused");
+        assert_eq!(errors[0].key, key, "{more}");
+    }
 }

@@ -9,8 +9,9 @@
 //!   several payers; `execute` says that the time of a payment has come.
 //! - `account_command`: open, freeze, thaw, change_limit, close; answered on `account_status`.
 //!
-//! Stores: `accounts`, `payment_outcomes`, `payment_outcomes_sweep`, `open_holds`, `receipts`, `incoming_holds`,
-//! `open_journals`, `scheduled_payments`, `due_payments`, `account_request_outcomes`.
+//! Stores: `accounts`, `payment_outcomes`, `payment_outcomes_by_age`, `payment_outcomes_sweep`, `open_holds`, `receipts`,
+//! `receipts_by_age`, `incoming_holds`, `open_journals`, `scheduled_payments`, `due_payments`,
+//! `account_request_outcomes`.
 //!
 //! Promises:
 //! - Changes of one record add up to zero per currency; see `Book::write`, which refuses to write anything else.
@@ -65,8 +66,8 @@ use self::account_commands::ACCOUNT_REQUEST_OUTCOMES;
 use self::accounts::ACCOUNTS;
 use self::holds::OPEN_HOLDS;
 use self::journals::OPEN_JOURNALS;
-use self::outcomes::{PAYMENT_OUTCOMES, SWEEP};
-use self::receipts::{INCOMING_HOLDS, RECEIPTS};
+use self::outcomes::{OUTCOMES_BY_AGE, PAYMENT_OUTCOMES, SWEEP};
+use self::receipts::{INCOMING_HOLDS, RECEIPTS, RECEIPTS_BY_AGE};
 use self::scheduled::{DUE_PAYMENTS, SCHEDULED_PAYMENTS};
 
 pub static SPEC: ProcessorSpec = ProcessorSpec {
@@ -80,9 +81,11 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     stores: &[
         store(ACCOUNTS.name(), "Accounts of customers and the internal accounts of the task."),
         store(PAYMENT_OUTCOMES.name(), "The first outcome of each payment, by source, debit account and id."),
+        store(OUTCOMES_BY_AGE.0.name(), "The identities of payment outcomes, the oldest first."),
         store(SWEEP.name(), "How far old payment outcomes have been forgotten."),
         store(OPEN_HOLDS.name(), "The open holds of each account, by when they end."),
         store(RECEIPTS.name(), "What each account has received, and how much of it has been given back."),
+        store(RECEIPTS_BY_AGE.0.name(), "The keys of receipts, the oldest first."),
         store(INCOMING_HOLDS.name(), "What is held for each account by the accounts of others."),
         store(OPEN_JOURNALS.name(), "Journals of which not every payer has answered."),
         store(SCHEDULED_PAYMENTS.name(), "Payments that wait for their time."),

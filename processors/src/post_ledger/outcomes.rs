@@ -14,18 +14,21 @@ use tidemill_schemas::{Exchange, PaymentType, StatusCode};
 use super::Config;
 use super::accounts::CurrencyCode;
 use super::holds::{self, Hold, HoldState};
-use super::receipts::{self, RECEIPTS, Receipt};
+use super::receipts::{RECEIPTS, RECEIPTS_BY_AGE, Receipt};
 use super::scheduled;
+use crate::age_queue::{AgeQueue, Ends};
 use crate::fingerprint::Fingerprint;
 
 /// Keyed by the payment's identity.
 pub const PAYMENT_OUTCOMES: Store<PaymentOutcome> = Store::new("payment_outcomes");
+/// Identities of the outcomes, the oldest first.
+pub(super) const OUTCOMES_BY_AGE: AgeQueue = AgeQueue(Store::new("payment_outcomes_by_age"));
 /// One value: the task's clock, and how far the sweeps of old values have come.
 pub const SWEEP: Store<Sweep> = Store::new("payment_outcomes_sweep");
 
 const SWEEP_KEY: &[u8] = b"sweep";
 const SWEEP_INTERVAL: u32 = 64;
-const SWEEP_ENTRIES_MAX: usize = 128;
+const SWEEP_ENTRIES_MAX: u32 = 128;
 const CLOCK_STEP_MICROS_MAX: i64 = 3_600_000_000;
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -85,10 +88,10 @@ pub struct Sweep {
     /// Outcomes recorded since their sweep last moved, and receipts.
     pub outcomes_since: u32,
     pub receipts_since: u32,
-    /// Keys after which the sweeps go on; empty at the start.
-    pub outcomes_cursor: Vec<u8>,
+    pub outcomes: Ends,
+    pub receipts: Ends,
+    /// Key of the open hold after which their sweep goes on; empty at the start.
     pub holds_cursor: Vec<u8>,
-    pub receipts_cursor: Vec<u8>,
     /// When the last payment was made.
     pub last_created_at: Option<EventTime>,
     /// The time that payments which wait are judged by: two payments in a row were made then or later, so that one
@@ -115,13 +118,13 @@ pub(super) fn remember(
     let now = sweep.tick(created_at);
     outcome.at = now;
     PAYMENT_OUTCOMES.put(context.state, identity, &outcome)?;
+    OUTCOMES_BY_AGE.push(&mut sweep.outcomes, context.state, now, identity)?;
     release_due(&mut sweep, created_at, config, context)?;
     sweep.outcomes_since += 1;
     let is_due = sweep.outcomes_since >= SWEEP_INTERVAL;
     if is_due {
         sweep.outcomes_since = 0;
-        let kept_since = before(now, config.outcome_retention_days);
-        sweep.outcomes_cursor = forget_older(context.state, &sweep.outcomes_cursor, kept_since)?;
+        forget_outcomes(&mut sweep.outcomes, before(now, config.outcome_retention_days), context.state)?;
     }
     SWEEP.put(context.state, SWEEP_KEY, &sweep)?;
     Ok(is_due.then_some(now))
@@ -145,12 +148,15 @@ pub(super) fn remember_receipt(
     let now = sweep.tick(receipt.at);
     receipt.at = now;
     RECEIPTS.put(context.state, key, &receipt)?;
+    RECEIPTS_BY_AGE.push(&mut sweep.receipts, context.state, now, key)?;
     sweep.receipts_since += 1;
     if sweep.receipts_since >= SWEEP_INTERVAL {
         sweep.receipts_since = 0;
         let kept_since = before(now, config.refund_days);
-        let cursor = &sweep.receipts_cursor;
-        sweep.receipts_cursor = receipts::forget_older(context.state, cursor, kept_since, SWEEP_ENTRIES_MAX)?;
+        for _ in 0..SWEEP_ENTRIES_MAX {
+            let Some(key) = RECEIPTS_BY_AGE.pop(&mut sweep.receipts, context.state, kept_since)? else { break };
+            RECEIPTS.delete(context.state, &key)?;
+        }
     }
     SWEEP.put(context.state, SWEEP_KEY, &sweep)
 }
@@ -194,16 +200,18 @@ fn before(now: EventTime, days: u32) -> EventTime {
     EventTime(now.0.saturating_sub(i64::from(days).saturating_mul(DAY_MICROS)))
 }
 
-/// Returns the cursor for the next step.
-fn forget_older(state: &mut dyn State, cursor: &[u8], kept_since: EventTime) -> Result<Vec<u8>, StateError> {
-    let looked_at = PAYMENT_OUTCOMES.scan(state, cursor, SWEEP_ENTRIES_MAX)?;
-    let next = if looked_at.len() < SWEEP_ENTRIES_MAX { None } else { looked_at.last().map(|(key, _)| key.clone()) };
-    for (key, outcome) in &looked_at {
+/// An authorisation whose hold is open, and a payment that waits for its time, go to the end of the queue: their turn comes
+/// again. So does the turn of an outcome that was recorded anew, which stands in the queue twice.
+fn forget_outcomes(ends: &mut Ends, kept_since: EventTime, state: &mut dyn State) -> Result<(), StateError> {
+    for _ in 0..SWEEP_ENTRIES_MAX {
+        let Some(identity) = OUTCOMES_BY_AGE.pop(ends, state, kept_since)? else { break };
+        let Some(outcome) = PAYMENT_OUTCOMES.get(state, &identity)? else { continue };
         let is_open = outcome.hold.is_some_and(|hold| hold.state == HoldState::Open);
-        let waits = outcome.aftermath == Aftermath::Waiting;
-        if outcome.at < kept_since && !is_open && !waits {
-            PAYMENT_OUTCOMES.delete(state, key)?;
+        if is_open || outcome.aftermath == Aftermath::Waiting {
+            OUTCOMES_BY_AGE.push(ends, state, outcome.at, &identity)?;
+        } else if outcome.at < kept_since {
+            PAYMENT_OUTCOMES.delete(state, &identity)?;
         }
     }
-    Ok(next.unwrap_or_default())
+    Ok(())
 }

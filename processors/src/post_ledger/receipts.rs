@@ -2,12 +2,16 @@
 //! owner who will decide about giving it back.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{EventTime, State, StateError, StateValue, Store};
+use tidemill_core::{EventTime, StateValue, Store};
 use tidemill_schemas::payment::identity;
 use tidemill_schemas::{Exchange, PaymentType};
 
+use crate::age_queue::AgeQueue;
+
 /// Keyed by the account that received, and the identity of the payment.
 pub const RECEIPTS: Store<Receipt> = Store::new("receipts");
+/// Their keys, the oldest first.
+pub(super) const RECEIPTS_BY_AGE: AgeQueue = AgeQueue(Store::new("receipts_by_age"));
 /// Keyed by the account that will receive, and the identity of the authorisation. The amount that is held.
 pub const INCOMING_HOLDS: Store<IncomingHold> = Store::new("incoming_holds");
 
@@ -50,21 +54,4 @@ pub(super) fn key(account: &str, source: &str, debit_account: &str, payment_id: 
     key.extend_from_slice(account.as_bytes());
     key.extend_from_slice(&identity(source, debit_account, payment_id));
     key
-}
-
-/// Looks at the next receipts and forgets those from before `kept_since`. Returns where to go on.
-pub(super) fn forget_older(
-    state: &mut dyn State,
-    cursor: &[u8],
-    kept_since: EventTime,
-    entries: usize,
-) -> Result<Vec<u8>, StateError> {
-    let looked_at = RECEIPTS.scan(state, cursor, entries)?;
-    let next = if looked_at.len() < entries { None } else { looked_at.last().map(|(key, _)| key.clone()) };
-    for (key, receipt) in &looked_at {
-        if receipt.at < kept_since {
-            RECEIPTS.delete(state, key)?;
-        }
-    }
-    Ok(next.unwrap_or_default())
 }

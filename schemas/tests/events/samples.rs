@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tidemill_core::{AnyEvent, Event, EventCodec, EventTime, Meta};
 use tidemill_schemas::{
-    AccountBalance, AccountKind, AccountRequest, AccountStatus, Alert, CounterpartyProfile, CustomerPreferences, Date,
-    Decision, EntryKind, Exchange, FeeSchedule, FeeTier, FraudLabel, FraudRules, FxQuote, Instruction, InstructionKind,
-    LedgerEntry, Merchant, Notification, PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus,
-    PaymentType, Remainder, Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
+    AccountBalance, AccountKind, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare,
+    CounterpartyProfile, CustomerPreferences, Date, Decision, EntryKind, Exchange, FeeSchedule, FeeTier, FraudLabel,
+    FraudRules, FreeAllowance, FxQuote, Instruction, InstructionKind, LedgerEntry, Merchant, NodeScope, Notification,
+    PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus, PaymentType, Remainder, Rule, RuleHit,
+    ScreenedPayment, StatusCode, StatusPhase, Verdict,
 };
 
 pub(crate) struct Sample {
@@ -26,6 +27,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     samples.extend(answer_samples());
     samples.extend(account_samples());
     samples.extend(ledger_samples());
+    samples.extend(aggregate_samples());
     samples.extend(notification_samples());
     samples.extend(reference_samples());
     samples
@@ -366,6 +368,35 @@ fn ledger_samples() -> Vec<Sample> {
     ]
 }
 
+fn aggregate_samples() -> Vec<Sample> {
+    let share = BalanceShare {
+        meta: meta(),
+        scope: NodeScope::Account,
+        node: "household".to_owned(),
+        currency: "EUR".to_owned(),
+        accounts: 1,
+        posted_minor: -100,
+        pending_minor: 30,
+        available_minor: -130,
+        depth: 2,
+        event_time: AT,
+    };
+    let bare_share = BalanceShare { meta: bare_meta(), scope: NodeScope::Customer, ..share.clone() };
+    let aggregated = AggregatedBalance {
+        meta: meta(),
+        scope: NodeScope::Account,
+        node: "household".to_owned(),
+        currency: "EUR".to_owned(),
+        accounts: 3,
+        posted_minor: 100,
+        pending_minor: 30,
+        available_minor: 120,
+        event_time: AT,
+    };
+    let bare_aggregated = AggregatedBalance { meta: bare_meta(), scope: NodeScope::Customer, ..aggregated.clone() };
+    vec![sample(BalanceShare::CODEC, share, bare_share), sample(AggregatedBalance::CODEC, aggregated, bare_aggregated)]
+}
+
 fn notification_samples() -> Vec<Sample> {
     let notification = Notification {
         meta: meta(),
@@ -429,6 +460,10 @@ fn reference_samples() -> Vec<Sample> {
         rounding: "half_even".to_owned(),
         model: text("volume"),
         payment_types: vec!["capture".to_owned()],
+        accounts: vec!["acc-1".to_owned()],
+        customers: vec!["cust-1".to_owned()],
+        priority: 7,
+        free: Some(FreeAllowance { period: "month".to_owned(), amount_minor: Some(3_000), payments: None }),
     };
     let bare_schedule = FeeSchedule {
         meta: bare_meta(),
@@ -436,6 +471,10 @@ fn reference_samples() -> Vec<Sample> {
         max_minor: None,
         model: None,
         payment_types: Vec::new(),
+        accounts: Vec::new(),
+        customers: Vec::new(),
+        priority: 0,
+        free: None,
         ..schedule.clone()
     };
     let quote = FxQuote {

@@ -6,7 +6,7 @@ use tidemill_connectors::CODES as SINK_CODES;
 use tidemill_core::{CodeSpec, reject};
 use tidemill_processors::PROCESSORS;
 use tidemill_runtime::conditions::{CONDITIONS, Condition};
-use tidemill_runtime::worker::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+use tidemill_runtime::worker::{REDRIVE_UNADDRESSED, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
 use crate::under_test::repository;
 
@@ -44,7 +44,8 @@ What the engine reports about itself and what it depends on: `code` in its logs,
 ";
 
 fn page() -> String {
-    let of_engine = [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN].map(|code| ("engine", code));
+    let of_engine =
+        [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN, &REDRIVE_UNADDRESSED].map(|code| ("engine", code));
     let of_processors = PROCESSORS.iter().flat_map(|spec| spec.codes.iter().map(|code| (spec.name, code)));
     let of_sinks = SINK_CODES.iter().map(|code| ("sinks", *code));
     let mut by_code: BTreeMap<&str, (&CodeSpec, Vec<&str>)> = BTreeMap::new();

@@ -12,7 +12,7 @@ use crate::search::{self, Failure};
 /// Runs after which a bug counts as not caught, when the table is written.
 const SEEDS_MAX: u64 = 600;
 /// Runs within which one of the worlds has to catch it, each time.
-const SEEDS_ALLOWED: u64 = 550;
+const SEEDS_ALLOWED: u64 = 400;
 /// The same runs each time, so that the table says the same until the engine changes.
 const FIRST_SEED: u64 = 1;
 

@@ -18,7 +18,9 @@ use tidemill_core::{
 };
 use tidemill_runtime::registry::{RegistryError, SchemaRegistry};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
+use tidemill_topology::plan::{
+    self, Cleanup, CommitPolicy, Input, Link, OnError, ParkingLimits, Pipeline, Role, Stage, Topic, Unit,
+};
 
 use crate::faults::Fault;
 use crate::scheduler::Sim;
@@ -30,6 +32,8 @@ pub(crate) const ENTRIES: &str = "entries";
 pub(crate) const BALANCES: &str = "balances";
 pub(crate) const REQUESTS_DLQ: &str = "requests.dlq";
 pub(crate) const INSTRUCTIONS_DLQ: &str = "instructions.dlq";
+pub(crate) const REQUESTS_PARKED: &str = "requests.parked";
+pub(crate) const REDRIVE: &str = "sim.main.redrive";
 pub(crate) const TASKS_TOPIC: &str = "sim.main.tasks";
 pub(crate) const STATE: &str = "sim.main.state";
 pub(crate) const SESSION: Duration = Duration::from_millis(1_500);
@@ -39,7 +43,10 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(3_000);
 const FRAME_BYTES: usize = 5;
 const SCHEMA: &str = "\"bytes\"";
 
-/// What comes in. One that moves nothing is a dead letter; one whose amount ends in 7 is refused.
+const MENDED_AMOUNT: i64 = 4;
+
+/// What comes in. One that moves nothing is a dead letter, behind which its payer waits; one whose amount ends in 7 is
+/// refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) id: u64,
@@ -54,6 +61,38 @@ impl Request {
         self.amount == 0
     }
 
+    /// What becomes of it in the end.
+    pub(crate) fn fate(&self) -> Fate {
+        match (self.is_dead(), self.id % 3) {
+            (false, _) => Fate::Passes,
+            (true, 0) => Fate::Discarded,
+            (true, 1) => Fate::Mended,
+            (true, _) => Fate::MendedLate,
+        }
+    }
+
+    /// As the operator sends it back.
+    pub(crate) fn mended(&self) -> Self {
+        Self { amount: MENDED_AMOUNT, ..*self }
+    }
+
+    /// As it is carried out in the end; `None` if it is given up.
+    pub(crate) fn settled(&self) -> Option<Self> {
+        match self.fate() {
+            Fate::Passes => Some(*self),
+            Fate::Discarded => None,
+            Fate::Mended | Fate::MendedLate => Some(self.mended()),
+        }
+    }
+
+    pub(crate) fn dead_letters(&self) -> usize {
+        match self.fate() {
+            Fate::Passes => 0,
+            Fate::Discarded | Fate::Mended => 1,
+            Fate::MendedLate => 2,
+        }
+    }
+
     pub(crate) fn is_refused(&self) -> bool {
         self.amount % 10 == 7
     }
@@ -61,6 +100,18 @@ impl Request {
     pub(crate) fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("a request can be encoded")
     }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Passes,
+    /// A dead letter that is given up.
+    Discarded,
+    /// A dead letter that is mended and sent back.
+    Mended,
+    /// One that is sent back as it is first, and fails once more.
+    MendedLate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -321,6 +372,8 @@ pub(crate) fn topology() -> Topology {
         topic(BALANCES, Role::Curated, Some(Account::KIND), Cleanup::Compact),
         topic(REQUESTS_DLQ, Role::DeadLetters, None, Cleanup::Delete),
         topic(INSTRUCTIONS_DLQ, Role::DeadLetters, None, Cleanup::Delete),
+        topic(REQUESTS_PARKED, Role::Parked, None, Cleanup::Delete),
+        topic(REDRIVE, Role::Redrive, None, Cleanup::Delete),
         topic(TASKS_TOPIC, Role::Tasks, None, Cleanup::Delete),
         topic(STATE, Role::StateLog, None, Cleanup::Delete),
     ];
@@ -332,14 +385,18 @@ pub(crate) fn topology() -> Topology {
             chain: vec![Link { processor, settings: Settings::default() }],
             output: None,
             dead_letters: dlq.to_owned(),
+            parked: None,
         }],
         ports: ports.iter().map(|port| ((*port).to_owned(), (*port).to_owned())).collect(),
         references: Vec::new(),
+        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
+        circuit: None,
     };
-    let stages = vec![
-        stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]),
-        stage("move", INSTRUCTIONS, &MOVE_BALANCE, INSTRUCTIONS_DLQ, &[INSTRUCTIONS, ENTRIES, BALANCES]),
-    ];
+    let mut count = stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]);
+    count.on_error = OnError::Park;
+    count.inputs[0].parked = Some(REQUESTS_PARKED.to_owned());
+    let stages =
+        vec![count, stage("move", INSTRUCTIONS, &MOVE_BALANCE, INSTRUCTIONS_DLQ, &[INSTRUCTIONS, ENTRIES, BALANCES])];
     // So few records to a transaction that some end in the middle of a batch, where a rewind must not skip the rest.
     let commit = CommitPolicy {
         gap_ms_min: 10,
@@ -350,7 +407,12 @@ pub(crate) fn topology() -> Topology {
         session_timeout_ms: SESSION.as_millis() as u64,
     };
     Topology {
-        pipeline: Pipeline { name: "sim".to_owned(), version: "1".to_owned(), config_hash: "00000000".to_owned() },
+        pipeline: Pipeline {
+            name: "sim".to_owned(),
+            version: "1".to_owned(),
+            config_hash: "00000000".to_owned(),
+            audit_topic: "ops.audit.v1".to_owned(),
+        },
         broker: plan::Broker::Embedded { data_dir: PathBuf::from("nowhere") },
         registry_url: None,
         state_dir: PathBuf::from("nowhere"),
@@ -359,6 +421,7 @@ pub(crate) fn topology() -> Topology {
         units: vec![Unit { name: "main".to_owned(), tasks: TASKS, standbys: 0, commit, stages }],
         topics: topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect(),
         sinks: Vec::new(),
+        dead_letter_headers: Vec::new(),
     }
 }
 

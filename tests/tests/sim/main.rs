@@ -12,6 +12,7 @@ mod faults;
 mod ledger;
 mod network;
 mod observer;
+mod operator;
 mod process;
 mod producer;
 mod run;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tidemill_runtime::broker::{Broker, Isolation, Reader, RecordBatch, TopicPartition};
 
-use crate::ledger::{BALANCES, ENTRIES, INSTRUCTIONS, INSTRUCTIONS_DLQ, REQUESTS, REQUESTS_DLQ, STATE, TASKS};
+use crate::ledger::{
+    BALANCES, ENTRIES, INSTRUCTIONS, INSTRUCTIONS_DLQ, REDRIVE, REQUESTS, REQUESTS_DLQ, REQUESTS_PARKED, STATE, TASKS,
+};
 
 /// A record as it lies in its topic.
 #[derive(Clone, Debug)]
@@ -14,9 +16,20 @@ pub(crate) struct Seen {
     pub(crate) offset: u64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-pub(crate) const TOPICS: [&str; 7] = [REQUESTS, INSTRUCTIONS, ENTRIES, BALANCES, REQUESTS_DLQ, INSTRUCTIONS_DLQ, STATE];
+impl Seen {
+    /// The header of that name, which is there.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        let found =
+            self.headers.iter().find(|(candidate, _)| candidate == name).and_then(|(_, value)| value.as_deref());
+        std::str::from_utf8(found.unwrap_or_else(|| panic!("no header {name}"))).expect("text")
+    }
+}
+
+pub(crate) const TOPICS: [&str; 9] =
+    [REQUESTS, INSTRUCTIONS, ENTRIES, BALANCES, REQUESTS_DLQ, INSTRUCTIONS_DLQ, REQUESTS_PARKED, REDRIVE, STATE];
 
 pub(crate) struct Observer {
     reader: Box<dyn Reader>,
@@ -45,11 +58,16 @@ impl Observer {
                 return;
             }
             for (index, meta) in batch.metas().iter().enumerate() {
-                let view = batch.view(index, &[]);
+                let headers = batch.headers(index);
+                let view = batch.view(index, &headers);
                 let seen = Seen {
                     offset: meta.offset,
                     key: view.key.map(<[u8]>::to_vec),
                     value: view.value.map(<[u8]>::to_vec),
+                    headers: headers
+                        .iter()
+                        .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+                        .collect(),
                 };
                 let partitions = self.seen.get_mut(&*meta.topic).expect("a topic that was assigned");
                 partitions[meta.partition as usize].push(seen);

@@ -17,6 +17,7 @@ use crate::faults::{Fault, FaultSet, Odds};
 use crate::ledger::{self, ENTRIES, REQUESTS, REQUESTS_DLQ, Request, STATE, TASKS, key_of};
 use crate::network::{Deletions, Graveyard};
 use crate::observer::Observer;
+use crate::operator::{Operator, Zeal};
 use crate::process::{Machine, Site};
 use crate::scheduler::{Coroutines, OUTSIDE, Sim};
 use crate::time::SimClock;
@@ -189,6 +190,7 @@ impl Run {
     fn direct(&self) {
         let sim = &self.site.sim;
         let mut observer = Observer::new(&self.site.broker);
+        let mut operator = Operator::new(&self.site.broker);
         self.start_load();
         while sim.now() < WEATHER {
             if sim.strikes(Fault::Stop, 4) {
@@ -196,9 +198,10 @@ impl Run {
             }
             self.tend();
             self.delete(&mut observer);
+            operator.tend(sim, &observer, Zeal::SomeTime);
         }
         sim.calm();
-        if self.undisturbed(|| self.finish(&mut observer)) {
+        if self.undisturbed(|| self.finish(&mut observer, &mut operator)) {
             let findings = self.evidence(&observer, |evidence| evidence.check());
             findings.into_iter().for_each(|finding| sim.fail(finding));
             if self.undisturbed(|| self.restore(&mut observer)) {
@@ -231,14 +234,15 @@ impl Run {
     }
 
     /// Waits for the last outcome, and stops everybody in good order.
-    fn finish(&self, observer: &mut Observer) -> bool {
+    fn finish(&self, observer: &mut Observer, operator: &mut Operator) -> bool {
         let sim = &self.site.sim;
         for machine in &self.machines {
             machine.come_up();
         }
         let expected = self.expected();
-        let is_complete = |observer: &mut Observer| {
+        let mut is_complete = |observer: &mut Observer| {
             observer.read();
+            operator.tend(sim, observer, Zeal::Now);
             observer.count(REQUESTS_DLQ) >= expected.0 && observer.count(ENTRIES) >= expected.1
         };
         if !self.wait(RECOVERY, || is_complete(observer)) {
@@ -316,9 +320,9 @@ impl Run {
     /// Dead letters and entries that the requests must come to.
     fn expected(&self) -> (usize, usize) {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let dead = requests.iter().filter(|request| request.is_dead()).count();
-        let refused = requests.iter().filter(|request| request.is_refused()).count();
-        (dead, refused + 2 * (requests.len() - dead - refused))
+        let dead = requests.iter().map(Request::dead_letters).sum();
+        let settled = requests.iter().filter_map(Request::settled);
+        (dead, settled.map(|request| if request.is_refused() { 1 } else { 2 }).sum())
     }
 
     /// Writes requests in bursts for as long as there is weather.

@@ -10,7 +10,7 @@ use tidemill_runtime::kafka::KafkaBroker;
 
 use crate::chain::load::send;
 use crate::chain::payments::Payments;
-use crate::chain::topics::{PARTITIONS, Place};
+use crate::chain::topics::Place;
 use crate::failure::{During, Result};
 
 const BATCH_RECORDS_MAX: usize = 10_000;
@@ -83,7 +83,7 @@ fn read(place: &Place, measured: Duration) -> Result<Vec<f64>> {
     let broker = place.broker()?;
     let mut reader = broker.reader(Isolation::ReadCommitted).during("open a reader")?;
     let topic: Arc<str> = place.entries().into();
-    for partition in 0..PARTITIONS {
+    for partition in 0..place.input.partitions {
         reader.assign(&TopicPartition::new(Arc::clone(&topic), partition), 0).during("read the entries")?;
     }
     let mut latencies_ms = Vec::new();

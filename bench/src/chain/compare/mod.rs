@@ -2,6 +2,7 @@
 //! its results have been verified.
 
 mod chart;
+mod curves;
 mod latency;
 mod process;
 mod report;
@@ -13,17 +14,18 @@ use clap::Args;
 use jiff::Timestamp;
 use tidemill_runtime::broker::Broker;
 
+pub(crate) use crate::chain::compare::curves::{CurvesOptions, run as curves};
 use crate::chain::compare::latency::Latency;
 pub(crate) use crate::chain::compare::process::End;
 use crate::chain::compare::process::Engine;
 use crate::chain::compare::report::Report;
 use crate::chain::load::{self, Load};
-use crate::chain::topics::{Place, connect};
+use crate::chain::topics::{Input, Place, connect};
 use crate::chain::verify;
 use crate::failure::{During, Result};
 use crate::machine;
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(crate) struct CompareOptions {
     /// Kafka, as `dev/stack env` prints it
     #[arg(long, env = "TIDEMILL_BOOTSTRAP")]
@@ -45,6 +47,9 @@ pub(crate) struct CompareOptions {
     /// Longest time between two commits, in milliseconds
     #[arg(long, default_value_t = 100)]
     commit_ms: u64,
+    /// The same, for the one more measurement of the latency of Kafka Streams: what its experts would choose for it
+    #[arg(long, default_value_t = 25)]
+    commit_ms_low: u64,
     /// Payments a second at which latency is measured
     #[arg(long, value_delimiter = ',', default_values = ["1000", "5000"])]
     rates: Vec<u32>,
@@ -79,6 +84,15 @@ pub(super) struct Span {
     pub(super) broker_cpu_s: f64,
 }
 
+/// Latency at one rate.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    engine: Engine,
+    rate: u32,
+    commit_ms: u64,
+    latency: Latency,
+}
+
 struct Comparison<'a> {
     options: &'a CompareOptions,
     broker: std::sync::Arc<dyn Broker>,
@@ -110,7 +124,7 @@ pub(crate) fn run(options: &CompareOptions) -> Result<()> {
 impl Comparison<'_> {
     /// Load b, which is short, once for each engine: minutes slide, entries expire.
     fn verify_windows(&self, report: &mut Report) -> Result<()> {
-        let input = format!("bench.windows-{}", self.stamp);
+        let input = input(format!("bench.windows-{}", self.stamp));
         let options = self.options;
         load::write(self.broker.as_ref(), &input, Load::B, Load::B.payments(), options.accounts)?;
         for engine in options.engines.iter().filter(|engine| engine.is_verified()) {
@@ -118,11 +132,11 @@ impl Comparison<'_> {
             self.one(*engine, &place)?;
             report.windows_verified.push(*engine);
         }
-        self.broker.delete_topic(&input).during("delete the payments")
+        self.broker.delete_topic(&input.topic).during("delete the payments")
     }
 
     fn throughput(&self, report: &mut Report) -> Result<()> {
-        let input = format!("bench.payments-{}", self.stamp);
+        let input = input(format!("bench.payments-{}", self.stamp));
         load::write(self.broker.as_ref(), &input, Load::A, self.options.payments, self.options.accounts)?;
         for round in 1..=self.options.rounds {
             for engine in &self.options.engines {
@@ -132,31 +146,41 @@ impl Comparison<'_> {
                 report.runs.push(run);
             }
         }
-        self.broker.delete_topic(&input).during("delete the payments")
+        self.broker.delete_topic(&input.topic).during("delete the payments")
     }
 
     fn latency(&self, report: &mut Report) -> Result<()> {
         for rate in &self.options.rates {
             for engine in self.options.engines.iter().filter(|engine| engine.is_verified()) {
-                let input = format!("bench.live-{}-{}-{rate}", self.stamp, engine.name());
-                let place = self.place(*engine, &format!("live-{rate}"), &input);
-                let latency = self.probe(*engine, &place, *rate)?;
-                eprintln!("{} at {rate}/s: p50 {:.0} ms, p99 {:.0} ms", engine.title(), latency.p50_ms, latency.p99_ms);
-                report.latencies.push((*engine, *rate, latency));
+                self.probe(*engine, *rate, self.options.commit_ms, report)?;
+                if engine.is_streams() {
+                    self.probe(*engine, *rate, self.options.commit_ms_low, report)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn probe(&self, engine: Engine, place: &Place, rate: u32) -> Result<Latency> {
+    fn probe(&self, engine: Engine, rate: u32, commit_ms: u64, report: &mut Report) -> Result<()> {
+        let what = format!("live-{rate}-{commit_ms}");
+        let place = self.place(engine, &what, &input(format!("bench.{what}-{}-{}", self.stamp, engine.name())));
+        let latency = self.latency_of(engine, &place, rate, commit_ms)?;
+        let Latency { p50_ms, p99_ms, .. } = latency;
+        eprintln!("{} at {rate}/s, {commit_ms} ms: p50 {p50_ms:.0} ms, p99 {p99_ms:.0} ms", engine.title());
+        report.latencies.push(Probe { engine, rate, commit_ms, latency });
+        Ok(())
+    }
+
+    fn latency_of(&self, engine: Engine, place: &Place, rate: u32, commit_ms: u64) -> Result<Latency> {
         crate::chain::topics::renew_input(self.broker.as_ref(), &place.input)?;
         place.create(self.broker.as_ref())?;
-        let process = process::Process::start(engine, place, self.options, process::End::Never)?;
+        let options = CompareOptions { commit_ms, ..self.options.clone() };
+        let process = process::Process::start(engine, place, &options, process::End::Never)?;
         let latency = latency::measure(place, rate, self.options.latency_s, self.options.accounts);
         process.kill()?;
         let latency = latency?;
         self.clear(place)?;
-        self.broker.delete_topic(&place.input).during("delete the payments")?;
+        self.broker.delete_topic(&place.input.topic).during("delete the payments")?;
         Ok(latency)
     }
 
@@ -180,8 +204,13 @@ impl Comparison<'_> {
     }
 
     /// A prefix is used once: a group that had it would go on where it was.
-    fn place(&self, engine: Engine, what: &str, input: &str) -> Place {
+    fn place(&self, engine: Engine, what: &str, input: &Input) -> Place {
         let prefix = format!("{}-{what}-{}", engine.name(), self.stamp);
-        Place { bootstrap: self.options.bootstrap.clone(), prefix, input: input.to_owned() }
+        Place { bootstrap: self.options.bootstrap.clone(), prefix, input: input.clone() }
     }
+}
+
+/// As the job wants it.
+fn input(topic: String) -> Input {
+    Input { topic, partitions: 8 }
 }

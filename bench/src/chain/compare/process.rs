@@ -1,23 +1,21 @@
 //! The engines as processes: started, watched, measured.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::chain::compare::{CompareOptions, Run, Span};
-use crate::chain::topics::Place;
+use crate::chain::topics::{Input, Place};
 use crate::failure::{During, Result};
-use crate::machine::repository;
+use crate::machine::{cpu_seconds, peak_rss_mib, repository};
 
 const RUN_DEADLINE: Duration = Duration::from_secs(1_800);
 /// What a virtual machine needs to be warm.
 const WARM_UP_S: f64 = 10.0;
 /// A warm figure rests on at least this much.
 const WARM_S_MIN: f64 = 3.0;
-/// The kernel counts processor time of processes in hundredths of a second, on all its architectures.
-const TICKS_PER_S: f64 = 100.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Engine {
@@ -82,8 +80,12 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn start(engine: Engine, place: &Place, options: &CompareOptions, end: End) -> Result<Self> {
         let mut command = if engine.is_streams() { streams(engine, options) } else { tidemill(engine, end)? };
-        command.args(["--bootstrap", &place.bootstrap, "--prefix", &place.prefix, "--input", &place.input]);
+        let Input { topic, partitions } = &place.input;
+        command.args(["--bootstrap", &place.bootstrap, "--prefix", &place.prefix, "--input", topic]);
         command.args(["--threads", &options.threads.to_string(), "--commit-ms", &options.commit_ms.to_string()]);
+        if !engine.is_streams() {
+            command.args(["--partitions", &partitions.to_string()]);
+        }
         if engine.is_verified() {
             command.arg("--state-dir").arg(options.folder.join(&place.prefix));
         }
@@ -140,7 +142,7 @@ impl Process {
             match word {
                 "PROGRESS" if warm_from.is_none() && span.seconds >= WARM_UP_S => warm_from = Some(span),
                 "RESULT" => {
-                    let rss_mib = rss_mib(self.child.id());
+                    let rss_mib = peak_rss_mib(self.child.id());
                     let status = self.child.wait().during("wait for the engine")?;
                     if !status.success() {
                         return Err(format!("{} ended with {status}", self.engine.title()).into());
@@ -205,20 +207,4 @@ fn streams(engine: Engine, options: &CompareOptions) -> Command {
         "tidemill.bench.chain.ChainPeer",
     ]);
     command
-}
-
-/// Processor time that the process has used, of all its threads; 0 for one that is gone.
-fn cpu_seconds(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name of the program may hold anything, but for the last parenthesis.
-    let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / TICKS_PER_S
-}
-
-/// The most memory that the process has had.
-fn rss_mib(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

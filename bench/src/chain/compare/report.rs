@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::chain::compare::latency::Latency;
 use crate::chain::compare::process::Engine;
-use crate::chain::compare::{Run, Span};
+use crate::chain::compare::{Probe, Run, Span};
 use crate::machine;
 
 pub(super) struct Report {
@@ -17,7 +17,7 @@ pub(super) struct Report {
     started_at: Timestamp,
     pub(super) windows_verified: Vec<Engine>,
     pub(super) runs: Vec<Run>,
-    pub(super) latencies: Vec<(Engine, u32, Latency)>,
+    pub(super) latencies: Vec<Probe>,
 }
 
 /// Medians of all runs of one engine.
@@ -32,15 +32,15 @@ pub(super) struct Medians {
 }
 
 impl Span {
-    fn payments_per_s(self) -> f64 {
+    pub(super) fn payments_per_s(self) -> f64 {
         self.payments as f64 / self.seconds
     }
 
-    fn engine_us(self) -> f64 {
+    pub(super) fn engine_us(self) -> f64 {
         self.engine_cpu_s * 1e6 / self.payments as f64
     }
 
-    fn broker_us(self) -> f64 {
+    pub(super) fn broker_us(self) -> f64 {
         self.broker_cpu_s * 1e6 / self.payments as f64
     }
 }
@@ -172,10 +172,17 @@ impl Report {
     }
 
     fn write_latencies(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "| | payments/s | p50, ms | p99, ms | p99.9, ms | entries |\n|---|---|---|---|---|---|")?;
-        for (engine, rate, latency) in &self.latencies {
+        writeln!(
+            out,
+            "| | commit interval, ms | payments/s | p50, ms | p99, ms | p99.9, ms | entries |\n|---|---|---|---|---|---|---|"
+        )?;
+        for Probe { engine, rate, commit_ms, latency } in &self.latencies {
             let Latency { p50_ms, p99_ms, p999_ms, entries } = latency;
-            writeln!(out, "| {} | {rate} | {p50_ms:.0} | {p99_ms:.0} | {p999_ms:.0} | {entries} |", engine.title())?;
+            writeln!(
+                out,
+                "| {} | {commit_ms} | {rate} | {p50_ms:.0} | {p99_ms:.0} | {p999_ms:.0} | {entries} |",
+                engine.title()
+            )?;
         }
         Ok(())
     }
@@ -200,16 +207,21 @@ impl Report {
     }
 
     fn write_place(&self, out: &mut String) -> std::fmt::Result {
-        let commit = machine::first_line("git", &["rev-parse", "--short", "HEAD"]);
-        let java = machine::first_line("java", &["-version"]);
         let windows: Vec<&str> = self.windows_verified.iter().map(|engine| engine.title()).collect();
-        let time = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M").to_string();
-        writeln!(out, "- {}; broker and engines on it together", machine::describe())?;
-        writeln!(out, "- Apache Kafka 4.3.1, one node (`dev/stack`, `TIDEMILL_STACK_JIT=c2`); {java}")?;
-        writeln!(out, "- Tidemill at commit {commit}, release build; Kafka Streams 4.3.1; copy by librdkafka 2.12.1")?;
         writeln!(out, "- load b (windows slide, entries expire) verified for {}", windows.join("; "))?;
-        writeln!(out, "- {} to {} UTC", time(self.started_at), time(Timestamp::now()))
+        write_where(out, self.started_at)
     }
+}
+
+/// What figures depend on.
+pub(super) fn write_where(out: &mut String, started_at: Timestamp) -> std::fmt::Result {
+    let commit = machine::first_line("git", &["rev-parse", "--short", "HEAD"]);
+    let java = machine::first_line("java", &["-version"]);
+    let time = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M").to_string();
+    writeln!(out, "- {}; broker and engines on it together", machine::describe())?;
+    writeln!(out, "- Apache Kafka 4.3.1, one node (`dev/stack`, `TIDEMILL_STACK_JIT=c2`); {java}")?;
+    writeln!(out, "- Tidemill at commit {commit}, release build; Kafka Streams 4.3.1; copy by librdkafka 2.12.1")?;
+    writeln!(out, "- {} to {} UTC", time(started_at), time(Timestamp::now()))
 }
 
 /// The middle one, or the mean of the two in the middle.

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use tidemill_core::RecordView;
 use tidemill_core::partition::partition_of;
 
-use crate::chain::topics::PARTITIONS;
 use crate::chain::verify::Differences;
 use crate::chain::verify::expected::{CODES, Expected, KINDS};
 
@@ -15,6 +14,7 @@ const OPENING_MINOR: i64 = 1_000_000_000;
 
 pub(super) struct Audit {
     expected: Expected,
+    partitions: u32,
     /// By number of the account.
     books: Vec<Book>,
     fees_minor: i64,
@@ -63,9 +63,9 @@ struct Balance<'a> {
 }
 
 impl Audit {
-    pub(super) fn new(expected: Expected) -> Self {
+    pub(super) fn new(expected: Expected, partitions: u32) -> Self {
         let books = vec![OPENED; expected.changes.len()];
-        Self { expected, books, fees_minor: 0 }
+        Self { expected, partitions, books, fees_minor: 0 }
     }
 
     pub(super) fn rejected(&mut self, record: &RecordView<'_>, differences: &mut Differences) {
@@ -76,7 +76,7 @@ impl Audit {
         if rejected.payment.is_empty() != record.key.unwrap_or_default().is_empty() {
             differences.add("a rejection with a wrong key", || format!("{}", record.origin));
         }
-        check_partition(record, differences);
+        check_partition(record, self.partitions, differences);
         let number = self.expected.payments.number(&rejected.payment);
         *self.expected.rejected.entry((number, code)).or_default() -= 1;
     }
@@ -89,7 +89,7 @@ impl Audit {
         if record.key != Some(entry.account.as_bytes()) {
             differences.add("an entry with a wrong key", || format!("{}: {}", record.origin, entry.account));
         }
-        check_partition(record, differences);
+        check_partition(record, self.partitions, differences);
         let book = self.book(&entry.account);
         if entry.seq != book.seq + 1 {
             differences.add("a gap in a sequence", || {
@@ -115,13 +115,13 @@ impl Audit {
         if record.key != Some(balance.account.as_bytes()) {
             differences.add("a balance with a wrong key", || format!("{}: {}", record.origin, balance.account));
         }
-        check_partition(record, differences);
+        check_partition(record, self.partitions, differences);
         self.book(&balance.account).published = Some((balance.posted, balance.seq));
     }
 
     /// Everything has been read.
     pub(super) fn finish(self, differences: &mut Differences) {
-        let Self { expected, books, fees_minor } = self;
+        let Self { expected, books, fees_minor, .. } = self;
         for ((number, code), missing) in expected.rejected.iter().filter(|(_, missing)| **missing != 0) {
             differences.add("rejections that are not as expected", || {
                 let payment = expected.payments.name(*number);
@@ -180,8 +180,8 @@ fn read<'a, T: Deserialize<'a>>(record: &RecordView<'a>, differences: &mut Diffe
     }
 }
 
-fn check_partition(record: &RecordView<'_>, differences: &mut Differences) {
-    let right = partition_of(record.key.unwrap_or_default(), PARTITIONS);
+fn check_partition(record: &RecordView<'_>, partitions: u32, differences: &mut Differences) {
+    let right = partition_of(record.key.unwrap_or_default(), partitions);
     if record.origin.partition != right {
         differences.add("a record in the wrong partition", || format!("{}, not {right}", record.origin));
     }
@@ -201,7 +201,7 @@ mod tests {
 
     fn view<'a>(topic: &'a str, key: &'a str, value: &'a str) -> RecordView<'a> {
         RecordView {
-            origin: Origin { topic, partition: partition_of(key.as_bytes(), PARTITIONS), offset: 0 },
+            origin: Origin { topic, partition: partition_of(key.as_bytes(), 8), offset: 0 },
             event_time: EventTime::from_millis(1_767_600_000_000),
             key: Some(key.as_bytes()),
             value: Some(value.as_bytes()),
@@ -217,7 +217,7 @@ mod tests {
         for value in [&value, &value] {
             expected.payment(&view("payments", "a-1", value), &mut differences);
         }
-        let mut audit = Audit::new(expected);
+        let mut audit = Audit::new(expected, 8);
         for output in outputs.lines() {
             let [topic, key, value] = output.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{output}") };
             let record = view(topic, key, value);

@@ -14,7 +14,7 @@ use clap::Args;
 use tidemill_core::RecordView;
 use tidemill_runtime::broker::{Broker, TopicPartition, read_all};
 
-use crate::chain::topics::{PARTITIONS, Place};
+use crate::chain::topics::Place;
 use crate::chain::verify::audit::Audit;
 use crate::chain::verify::expected::Expected;
 use crate::failure::Result;
@@ -55,12 +55,13 @@ pub(crate) fn run(options: &VerifyOptions) -> Result<()> {
 pub(crate) fn check(broker: &dyn Broker, place: &Place) -> Result<String> {
     let mut expected = Expected::default();
     let mut differences = Differences::default();
-    visit(broker, &place.input, |record| expected.payment(record, &mut differences))?;
+    let partitions = place.input.partitions;
+    visit(broker, &place.input.topic, partitions, |record| expected.payment(record, &mut differences))?;
     let summary = expected.summary();
-    let mut audit = Audit::new(expected);
-    visit(broker, &place.rejected(), |record| audit.rejected(record, &mut differences))?;
-    visit(broker, &place.entries(), |record| audit.entry(record, &mut differences))?;
-    visit(broker, &place.balances(), |record| audit.balance(record, &mut differences))?;
+    let mut audit = Audit::new(expected, partitions);
+    visit(broker, &place.rejected(), partitions, |record| audit.rejected(record, &mut differences))?;
+    visit(broker, &place.entries(), partitions, |record| audit.entry(record, &mut differences))?;
+    visit(broker, &place.balances(), partitions, |record| audit.balance(record, &mut differences))?;
     audit.finish(&mut differences);
     for difference in &differences.shown {
         eprintln!("{difference}");
@@ -73,8 +74,8 @@ pub(crate) fn check(broker: &dyn Broker, place: &Place) -> Result<String> {
 }
 
 /// Shows every committed record of the topic, partition by partition.
-fn visit(broker: &dyn Broker, topic: &str, mut act: impl FnMut(&RecordView<'_>)) -> Result<()> {
-    for partition in 0..PARTITIONS {
+fn visit(broker: &dyn Broker, topic: &str, partitions: u32, mut act: impl FnMut(&RecordView<'_>)) -> Result<()> {
+    for partition in 0..partitions {
         read_all(broker, &TopicPartition::new(topic, partition), |record| {
             act(record);
             Ok::<_, tidemill_runtime::broker::BrokerError>(ControlFlow::Continue(()))

@@ -121,17 +121,17 @@ pub(super) fn mask(value: &mut Value) {
 }
 
 /// Decodes Avro in the Confluent wire format by the writer's schema, JSON, and text.
-struct Decoder<'a> {
+pub(super) struct Decoder<'a> {
     registry: &'a dyn SchemaRegistry,
     schemas: HashMap<u32, Option<Schema>>,
 }
 
 impl<'a> Decoder<'a> {
-    fn new(registry: &'a dyn SchemaRegistry) -> Self {
+    pub(super) fn new(registry: &'a dyn SchemaRegistry) -> Self {
         Self { registry, schemas: HashMap::new() }
     }
 
-    fn decode(&mut self, value: &[u8]) -> Value {
+    pub(super) fn decode(&mut self, value: &[u8]) -> Value {
         if let Some(([0, id @ ..], datum)) = value.split_first_chunk::<5>()
             && let Some(decoded) = self.decode_avro(u32::from_be_bytes(*id), datum)
         {

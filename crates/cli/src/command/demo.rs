@@ -20,9 +20,9 @@ use crate::reconciliation::{self, Reconciliation};
 use crate::session::{self, Access, Session};
 use crate::stop::Stop;
 
-const PAYMENTS_TOPIC: &str = "payments.requested.v1";
-const ACCOUNTS_TOPIC: &str = "accounts.requested.v1";
-const CUSTOMERS: u32 = 2_000;
+pub(super) const PAYMENTS_TOPIC: &str = "payments.requested.v1";
+pub(super) const ACCOUNTS_TOPIC: &str = "accounts.requested.v1";
+pub(super) const CUSTOMERS: u32 = 2_000;
 const CHUNK_RECORDS: usize = 2_000;
 const TICK: Duration = Duration::from_millis(100);
 const RUN_FILE: &str = "demo.json";
@@ -37,7 +37,7 @@ struct DemoRun {
 }
 
 pub(super) fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Failure> {
-    let (topology, _) = session::compile(&demo_options(global, args))?;
+    let (topology, _) = session::compile(&below(global, &args.dir))?;
     let mut run = DemoRun {
         payments: args.payments,
         seed: args.seed,
@@ -75,9 +75,9 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Result<Exit, Failure> {
     summary(global, &result, payments, seconds, &args.dir)
 }
 
-/// The given topology, on the embedded broker and with everything it keeps below the demo's folder.
-fn demo_options(global: &Global, args: &DemoArgs) -> Global {
-    let below = |name: &str| args.dir.join(name).display().to_string();
+/// The given topology, on the embedded broker and with everything it keeps below one folder.
+pub(super) fn below(global: &Global, dir: &Path) -> Global {
+    let below = |name: &str| dir.join(name).display().to_string();
     let mut overrides = vec![
         ("broker.data_dir".to_owned(), below("broker")),
         ("pipeline.state_dir".to_owned(), below("state")),
@@ -150,7 +150,7 @@ fn drive(session: &Session, args: &DemoArgs, running: &Running, stop: &Stop) -> 
 }
 
 /// Generated records are the same each time, so those that lie in the topic already are skipped by their number.
-fn write_missing(
+pub(super) fn write_missing(
     session: &Session,
     topic: &str,
     records: impl Iterator<Item = GeneratedRecord>,
@@ -185,7 +185,7 @@ fn records_in_topic(session: &Session, topic: &str) -> Result<u64, Failure> {
     Ok(records)
 }
 
-fn wait(
+pub(super) fn wait(
     session: &Session,
     running: &Running,
     stop: &Stop,
@@ -209,7 +209,7 @@ fn ended(session: &Session) -> Result<u64, Failure> {
 }
 
 /// Records of an ingest topic that have come to their end.
-fn ended_on(session: &Session, topic: &str) -> Result<u64, Failure> {
+pub(super) fn ended_on(session: &Session, topic: &str) -> Result<u64, Failure> {
     Ok(reconciliation::paths(session)?.iter().find(|path| path.topic == topic).map_or(0, reconciliation::Path::ended))
 }
 

@@ -3,7 +3,7 @@
 use tidemill_core::CodeSpec;
 use tidemill_core::diagnostic::nearest;
 use tidemill_runtime::conditions::{CONDITIONS, Condition};
-use tidemill_runtime::worker::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+use tidemill_runtime::worker::{REDRIVE_UNADDRESSED, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
@@ -23,7 +23,7 @@ pub(super) fn run(global: &Global, code: Option<&str>) -> Result<Exit, Failure> 
 
 /// Where a code comes from, and the code.
 fn all_codes() -> Vec<(&'static str, &'static CodeSpec)> {
-    let of_engine = [&tidemill_core::reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN];
+    let of_engine = [&tidemill_core::reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN, &REDRIVE_UNADDRESSED];
     let of_processors =
         CATALOG.processors.iter().flat_map(|processor| processor.codes.iter().map(|code| (processor.name, code)));
     let of_sinks = tidemill_connectors::CODES.iter().map(|code| ("sinks", *code));

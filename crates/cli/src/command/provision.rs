@@ -1,8 +1,10 @@
 //! `tidemill plan` and `tidemill apply`.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
+use tidemill_audit::{Action, Outcome};
 use tidemill_runtime::provision::Plan;
 
 use crate::args::Global;
@@ -44,6 +46,20 @@ pub(super) fn apply(global: &Global, yes: bool) -> Result<Exit, Failure> {
         confirm(&format!("Apply these {} steps?", plan.steps.len()))?;
     }
     provisioner.apply(&plan, |step| eprintln!("done: {step}"))?;
+    let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+    session.operator()?.act(
+        Action {
+            actor: String::new(),
+            verb: "apply".to_owned(),
+            object: session.topology.pipeline.produced_by(),
+            outcome: Outcome::Done,
+            reason: "the topology asks for it".to_owned(),
+            plan_hash: None,
+            counts: BTreeMap::from([("steps".to_owned(), steps.len() as u64)]),
+            detail: steps.join("; "),
+        },
+        |_| Ok(()),
+    )?;
     Ok(Exit::Ok)
 }
 

@@ -8,7 +8,7 @@ use fs4::fs_std::FileExt;
 use tidemill_console::{Served, serve};
 use tidemill_runtime::lag::LagSampler;
 use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
-use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running};
+use tidemill_runtime::supervise::{self, RunError, RunOptions, RunSinks, Running};
 use tidemill_runtime::worker::{OnStop, Shared};
 use tidemill_topology::plan::Broker;
 
@@ -39,7 +39,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     sample_lag(&shared)?;
     watch_stable_offsets(&shared)?;
     let ended = watch(&session, args, &running, &stop)?;
-    let joined = running.join().map_err(failure);
+    let joined = running.join().map_err(ended_badly);
     match ended {
         Some(Err(error)) => Err(error),
         _ => joined.map(|()| Exit::Ok),
@@ -63,10 +63,10 @@ fn watch(
             None => restoring.take().map_or((), Progress::finish),
         }
         if let Some(ended) = running.wait(TICK) {
-            return Ok(Some(ended.map_err(failure)));
+            return Ok(Some(ended.map_err(ended_badly)));
         }
         if args.until_idle && checked_at.elapsed() >= IDLE_CHECK_INTERVAL {
-            if running.health.is_ready() && is_idle(session)? {
+            if running.health.is_ready() && is_idle(session)? && !running.health.is_releasing() {
                 break;
             }
             checked_at = Instant::now();
@@ -150,6 +150,14 @@ fn serve_http(session: &Session, shared: &Shared, running: &Running) -> Result<t
     tracing::info!(%bound, "health and metrics are served");
     runtime.spawn(server);
     Ok(runtime)
+}
+
+/// A guard that has stopped a worker refuses; everything else is a fault.
+fn ended_badly(error: RunError) -> Failure {
+    match &error {
+        RunError::Worker { error: worker, .. } if worker.is_refusal() => Failure::new(Exit::Refused, error),
+        _ => failure(error),
+    }
 }
 
 fn failure(error: impl std::fmt::Display) -> Failure {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
+use tidemill_audit::{Action, Outcome};
 use tidemill_runtime::broker::{Decision, OpenTransaction, Standing, TopicPartition};
 use tidemill_runtime::stable_offset::readers;
 use tidemill_runtime::succession::Settled;
@@ -107,6 +108,7 @@ fn abort(global: &Global, session: &Session, args: &TxnAbortArgs) -> Result<Exit
     let finished = finish_decided(session, &again)?;
     let again: Vec<OpenTransaction> = again.into_iter().filter(|one| !is_of(&finished, one)).collect();
     session.broker.abort_transactions(&again)?;
+    note(session, &again, &finished, &args.reason)?;
     for one in &again {
         tracing::warn!(
             code = "transaction_aborted_by_hand",
@@ -137,6 +139,34 @@ fn abort(global: &Global, session: &Session, args: &TxnAbortArgs) -> Result<Exit
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Written after it was done, because nothing can be written behind the transaction before.
+fn note(
+    session: &Session,
+    aborted: &[OpenTransaction],
+    finished: &BTreeMap<String, Decision>,
+    reason: &str,
+) -> Result<(), Failure> {
+    let name = |one: &OpenTransaction| {
+        let TopicPartition { topic, partition } = &one.partition;
+        format!("producer {} on {topic}-{partition} from {}", one.producer_id, one.start_offset)
+    };
+    let ended = finished.iter().map(|(id, decision)| format!("{id}: {}", decision.name()));
+    let detail: Vec<String> = aborted.iter().map(name).chain(ended).collect();
+    let counts = [("aborted", aborted.len() as u64), ("finished", finished.len() as u64)];
+    let action = Action {
+        actor: String::new(),
+        verb: "txn.abort".to_owned(),
+        object: session.topology.pipeline.name.clone(),
+        outcome: Outcome::Done,
+        reason: reason.to_owned(),
+        plan_hash: None,
+        counts: counts.map(|(name, count)| (name.to_owned(), count)).into(),
+        detail: detail.join("; "),
+    };
+    session.operator()?.act(action, |_| Ok(()))?;
+    Ok(())
 }
 
 /// What a slot left behind although its coordinator had ended it, ends as it was decided: to abort what is committed

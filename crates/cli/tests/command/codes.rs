@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tidemill_core::{CodeSpec, reject};
 use tidemill_runtime::conditions::CONDITIONS;
-use tidemill_runtime::worker::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+use tidemill_runtime::worker::{REDRIVE_UNADDRESSED, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 use tidemill_topology::codes;
 
 use crate::tidemill::Tidemill;
@@ -11,7 +11,7 @@ use crate::tidemill::Tidemill;
 fn codes() -> Vec<&'static CodeSpec> {
     let of_processors = tidemill_processors::PROCESSORS.iter().flat_map(|spec| spec.codes);
     let of_sinks = tidemill_connectors::CODES.iter().copied();
-    let of_engine = [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN];
+    let of_engine = [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN, &REDRIVE_UNADDRESSED];
     let mut codes: Vec<&CodeSpec> = of_engine.into_iter().chain(of_processors).chain(of_sinks).collect();
     codes.sort_by_key(|code| code.code);
     codes.dedup_by_key(|code| code.code);

@@ -19,7 +19,7 @@ fn wrong_use_is_2() {
         "run --stage no-such-stage",
         "run --workers 0",
         "dlq ls no.such-topic.v1.dlq",
-        "dlq replay payments.requested.v1.dlq --reason  --yes",
+        "dlq discard payments.requested.v1.dlq --reason  --yes",
         "dev schema no_such_kind",
         "explain no_such_code_at_all",
     ] {

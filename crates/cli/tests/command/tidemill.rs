@@ -100,7 +100,7 @@ impl Tidemill {
         self.start_all(&line.split(' ').collect::<Vec<_>>())
     }
 
-    fn start_all(&self, args: &[&str]) -> Started {
+    pub(crate) fn start_all(&self, args: &[&str]) -> Started {
         let is_open = args.first() == Some(&"run") && !args.iter().any(|arg| arg.starts_with("pipeline.http_address"));
         let any_port: &[&str] = if is_open { &ANY_PORT } else { &[] };
         let child = self.command(BINARY).args(args).args(any_port).spawn();

@@ -23,7 +23,7 @@ use crate::store::StoreError;
 use crate::store::write_behind::{Background, WriteBehind};
 use crate::supervise::instance_of_slot;
 use crate::task::checkpoint::{CHECKPOINT_KEY, Checkpoint};
-use crate::task::follow::{BATCH_RECORDS_MAX, Follower};
+use crate::task::follow::{BATCH_RECORDS_MAX, Follower, first_offset};
 use crate::task::restore::{LocalCopy, StartError, Trust};
 use crate::worker::Shared;
 
@@ -194,7 +194,8 @@ impl Standby {
         };
         let mut store = open(&copy)?;
         copy.note_beginning(&mut store)?;
-        let from = store.next_offset().max(broker.watermarks(&copy.state_log, Isolation::ReadCommitted)?.low);
+        let low = broker.watermarks(&copy.state_log, Isolation::ReadCommitted)?.low;
+        let from = first_offset(&store, &copy.state_log, low)?;
         let reader = match &mut self.reader {
             Some(reader) => reader,
             none => none.insert(broker.reader(isolation())?),

@@ -1,8 +1,9 @@
 //! Changes of keys in memory: found by a hash that the caller has computed once, undone back to a mark, and in key order
 //! for the stores that are scanned.
 //!
-//! Keys and values lie one after another in an arena, so that a change costs no allocation of its own, and entries stay
-//! in the order in which their keys were first written, whatever the hash is: the same changes give the same bytes.
+//! Everything about a change lies in one arena, side by side: a change costs no allocation of its own, and looking one up
+//! costs two cache lines that are far away, that of the table and that of the arena. Entries stay in the order in which
+//! their keys were first written, whatever the hash is: the same changes give the same bytes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,29 +22,37 @@ pub type OwnedChange = (Vec<u8>, Option<Vec<u8>>);
 
 const DELETED: usize = usize::MAX;
 
+/// Where an entry begins in the arena, in units of [`UNIT_BYTES`].
+pub type Place = u32;
+
+/// With this, 32 bits name a place in 32 GiB.
+const UNIT_BYTES: usize = 8;
+
+/// Begins each entry in the arena; the key follows, and behind it the first value, if it has not been replaced by a
+/// longer one.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
-    key_at: usize,
     key_len: usize,
     value_at: usize,
     /// [`DELETED`] for none.
     value_len: usize,
 }
 
+const ENTRY_BYTES: usize = 4 * size_of::<u64>();
+
 /// What a change since the mark replaced.
 #[derive(Clone, Copy, Debug)]
 struct Replaced {
-    entry: u32,
-    value_at: usize,
-    value_len: usize,
+    place: Place,
+    entry: Entry,
 }
 
 /// The entries of one store in key order: runs that are each sorted, the oldest first.
 #[derive(Debug)]
 struct Order {
     prefix: Vec<u8>,
-    runs: Vec<Vec<u32>>,
+    runs: Vec<Vec<Place>>,
     /// Entries before this one are in the runs.
     seen: usize,
 }
@@ -51,10 +60,11 @@ struct Order {
 #[derive(Debug, Default)]
 pub struct Changes {
     arena: Vec<u8>,
-    entries: Vec<Entry>,
-    by_hash: HashTable<u32>,
+    /// In the order in which they were first written, which is also that of the arena.
+    places: Vec<Place>,
+    by_hash: HashTable<Place>,
     replaced: Vec<Replaced>,
-    /// Length of the arena and of the entries at the mark.
+    /// Length of the arena and number of entries at the mark.
     mark: (usize, usize),
     orders: Vec<Order>,
 }
@@ -71,22 +81,23 @@ impl KeyHasher {
 
 impl Changes {
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.places.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.places.is_empty()
     }
 
     /// Memory that the changes take.
     pub fn bytes(&self) -> usize {
-        const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>() + 1;
-        self.arena.len() + self.entries.len() * ENTRY_BYTES
+        // Once in the list, once in the table, and there with a byte of the hash.
+        const PLACE_BYTES: usize = 2 * size_of::<Place>() + 1;
+        self.arena.len() + self.places.len() * PLACE_BYTES
     }
 
     pub fn clear(&mut self) {
         self.arena.clear();
-        self.entries.clear();
+        self.places.clear();
         self.by_hash.clear();
         self.orders.clear();
         self.mark();
@@ -94,78 +105,84 @@ impl Changes {
 
     /// What became of the key: `None` if it was not changed.
     pub fn get(&self, hash: u64, key: &[u8]) -> Option<Option<&[u8]>> {
-        let entry = self.entries[self.find(hash, key)? as usize];
-        Some(self.value(&entry))
+        self.find(hash, key).map(|place| self.value(self.entry(place)))
     }
 
     /// In the order in which the keys were first written.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Change<'_>)> {
-        self.entries.iter().map(|entry| (entry.hash, (self.key(entry), self.value(entry))))
+        self.places.iter().map(|place| (self.entry(*place).hash, self.change(*place)))
     }
 
     /// In key order.
     pub fn sorted(&self) -> impl Iterator<Item = Change<'_>> {
-        let mut order: Vec<u32> = (0..self.entries.len() as u32).collect();
-        order.sort_unstable_by(|one, other| self.key_of(*one).cmp(self.key_of(*other)));
-        order.into_iter().map(|entry| self.change(entry))
+        let mut places = self.places.clone();
+        places.sort_unstable_by(|one, other| self.key(*one).cmp(self.key(*other)));
+        places.into_iter().map(|place| self.change(place))
     }
 
     /// Notes a change. What it replaces can be brought back by [`Changes::undo`], until the next mark.
     pub fn put(&mut self, hash: u64, key: &[u8], value: Option<&[u8]>) {
-        let value_len = value.map_or(DELETED, <[u8]>::len);
-        if let Some(number) = self.find(hash, key) {
-            let entry = &mut self.entries[number as usize];
-            // A value of no length that was written right after the mark stands where the mark is: noted once too often is no harm.
-            let is_marked = entry.value_at <= self.mark.0;
-            if is_marked {
-                let Entry { value_at, value_len, .. } = *entry;
-                self.replaced.push(Replaced { entry: number, value_at, value_len });
-            }
-            let fits =
-                !is_marked && entry.value_len != DELETED && value.is_some_and(|value| value.len() <= entry.value_len);
-            entry.value_len = value_len;
-            if !fits {
-                entry.value_at = self.arena.len();
-                self.arena.extend_from_slice(value.unwrap_or_default());
-            } else if let Some(value) = value {
-                let at = entry.value_at;
-                self.arena[at..at + value.len()].copy_from_slice(value);
-            }
-            return;
+        match self.find(hash, key) {
+            Some(place) => self.replace(place, value),
+            None => self.add(hash, key, value),
         }
-        let key_at = self.arena.len();
+    }
+
+    fn replace(&mut self, place: Place, value: Option<&[u8]>) {
+        let mut entry = self.entry(place);
+        // A value of no length that was written right after the mark stands where the mark is: noted once too often is no harm.
+        let is_marked = entry.value_at <= self.mark.0;
+        if is_marked {
+            self.replaced.push(Replaced { place, entry });
+        }
+        let fits =
+            !is_marked && entry.value_len != DELETED && value.is_some_and(|value| value.len() <= entry.value_len);
+        entry.value_len = value.map_or(DELETED, <[u8]>::len);
+        if !fits {
+            entry.value_at = self.arena.len();
+            self.arena.extend_from_slice(value.unwrap_or_default());
+        } else if let Some(value) = value {
+            self.arena[entry.value_at..entry.value_at + value.len()].copy_from_slice(value);
+        }
+        self.set_entry(place, entry);
+    }
+
+    fn add(&mut self, hash: u64, key: &[u8], value: Option<&[u8]>) {
+        self.arena.resize(self.arena.len().next_multiple_of(UNIT_BYTES), 0);
+        let at = self.arena.len();
+        let place = (at / UNIT_BYTES) as Place;
+        let value_at = at + ENTRY_BYTES + key.len();
+        let entry = Entry { hash, key_len: key.len(), value_at, value_len: value.map_or(DELETED, <[u8]>::len) };
+        self.arena.extend_from_slice(&entry.to_bytes());
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(value.unwrap_or_default());
-        let number = self.entries.len() as u32;
-        self.entries.push(Entry { hash, key_at, key_len: key.len(), value_at: key_at + key.len(), value_len });
-        let Self { by_hash, entries, .. } = self;
-        by_hash.insert_unique(hash, number, |number| entries[*number as usize].hash);
+        self.places.push(place);
+        let Self { by_hash, arena, .. } = self;
+        by_hash.insert_unique(hash, place, |place| Entry::at(arena, *place).hash);
     }
 
     /// From here on changes can be undone.
     pub fn mark(&mut self) {
         self.replaced.clear();
-        self.mark = (self.arena.len(), self.entries.len());
+        self.mark = (self.arena.len(), self.places.len());
     }
 
     /// Back to the mark, which stays where it is.
     pub fn undo(&mut self) {
-        let (arena_len, entries_len) = self.mark;
-        while let Some(Replaced { entry, value_at, value_len }) = self.replaced.pop() {
-            let entry = &mut self.entries[entry as usize];
-            (entry.value_at, entry.value_len) = (value_at, value_len);
+        let (arena_len, count) = self.mark;
+        while let Some(Replaced { place, entry }) = self.replaced.pop() {
+            self.set_entry(place, entry);
         }
-        for number in entries_len..self.entries.len() {
-            let hash = self.entries[number].hash;
-            if let Ok(found) = self.by_hash.find_entry(hash, |candidate| *candidate as usize == number) {
+        for place in self.places.split_off(count) {
+            let hash = self.entry(place).hash;
+            if let Ok(found) = self.by_hash.find_entry(hash, |candidate| *candidate == place) {
                 found.remove();
             }
         }
-        self.entries.truncate(entries_len);
         self.arena.truncate(arena_len);
-        for order in self.orders.iter_mut().filter(|order| order.seen > entries_len) {
-            order.seen = entries_len;
-            order.runs.iter_mut().for_each(|run| run.retain(|entry| (*entry as usize) < entries_len));
+        for order in self.orders.iter_mut().filter(|order| order.seen > count) {
+            order.seen = count;
+            order.runs.iter_mut().for_each(|run| run.retain(|place| (*place as usize) * UNIT_BYTES < arena_len));
         }
     }
 
@@ -184,25 +201,25 @@ impl Changes {
 
     /// Whether all changes of the store are in order.
     pub fn is_arranged(&self, prefix: &[u8]) -> bool {
-        self.orders.iter().any(|order| order.prefix == prefix && order.seen == self.entries.len())
+        self.orders.iter().any(|order| order.prefix == prefix && order.seen == self.places.len())
     }
 
     /// The same by runs that are kept elsewhere, of [`Changes::sorted_run`].
-    pub fn scan_runs(&self, runs: &[Vec<u32>], after: &[u8], limit: usize) -> Vec<OwnedChange> {
+    pub fn scan_runs(&self, runs: &[Vec<Place>], after: &[u8], limit: usize) -> Vec<OwnedChange> {
         let mut heads = BinaryHeap::with_capacity(runs.len());
-        for (run, entries) in runs.iter().enumerate() {
-            let from = entries.partition_point(|entry| self.key_of(*entry) <= after);
-            if let Some(entry) = entries.get(from) {
-                heads.push(Reverse((self.key_of(*entry), run, from)));
+        for (run, places) in runs.iter().enumerate() {
+            let from = places.partition_point(|place| self.key(*place) <= after);
+            if let Some(place) = places.get(from) {
+                heads.push(Reverse((self.key(*place), run, from)));
             }
         }
         let mut found = Vec::new();
         while found.len() < limit {
             let Some(Reverse((key, run, at))) = heads.pop() else { break };
-            let entries = &runs[run];
-            found.push((key.to_vec(), self.change(entries[at]).1.map(<[u8]>::to_vec)));
-            if let Some(entry) = entries.get(at + 1) {
-                heads.push(Reverse((self.key_of(*entry), run, at + 1)));
+            let places = &runs[run];
+            found.push((key.to_vec(), self.change(places[at]).1.map(<[u8]>::to_vec)));
+            if let Some(place) = places.get(at + 1) {
+                heads.push(Reverse((self.key(*place), run, at + 1)));
             }
         }
         found
@@ -222,40 +239,63 @@ impl Changes {
             while let Some(before) = runs.pop_if(|before| before.len() <= 2 * run.len()) {
                 run.extend(before);
                 // Two sorted halves: a stable sort finds them and only merges.
-                run.sort_by(|one, other| self.key_of(*one).cmp(self.key_of(*other)));
+                run.sort_by(|one, other| self.key(*one).cmp(self.key(*other)));
             }
             runs.push(run);
         }
-        self.orders[number] = Order { prefix: prefix.to_vec(), runs, seen: self.entries.len() };
+        self.orders[number] = Order { prefix: prefix.to_vec(), runs, seen: self.places.len() };
     }
 
     /// Entries of the store from number `from` on, in key order.
-    pub fn sorted_run(&self, prefix: &[u8], from: usize) -> Vec<u32> {
-        let entries = from as u32..self.entries.len() as u32;
-        let mut run: Vec<u32> = entries.filter(|entry| self.key_of(*entry).starts_with(prefix)).collect();
-        run.sort_unstable_by(|one, other| self.key_of(*one).cmp(self.key_of(*other)));
+    pub fn sorted_run(&self, prefix: &[u8], from: usize) -> Vec<Place> {
+        let places = self.places[from..].iter().copied();
+        let mut run: Vec<Place> = places.filter(|place| self.key(*place).starts_with(prefix)).collect();
+        run.sort_unstable_by(|one, other| self.key(*one).cmp(self.key(*other)));
         run
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.by_hash.find(hash, |number| self.key_of(*number) == key).copied()
+    fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
+        self.by_hash.find(hash, |place| self.key(*place) == key).copied()
     }
 
-    fn change(&self, number: u32) -> Change<'_> {
-        let entry = &self.entries[number as usize];
-        (self.key(entry), self.value(entry))
+    fn change(&self, place: Place) -> Change<'_> {
+        (self.key(place), self.value(self.entry(place)))
     }
 
-    fn key_of(&self, number: u32) -> &[u8] {
-        self.key(&self.entries[number as usize])
+    fn key(&self, place: Place) -> &[u8] {
+        let key_at = place as usize * UNIT_BYTES + ENTRY_BYTES;
+        &self.arena[key_at..key_at + self.entry(place).key_len]
     }
 
-    fn key(&self, entry: &Entry) -> &[u8] {
-        &self.arena[entry.key_at..entry.key_at + entry.key_len]
-    }
-
-    fn value(&self, entry: &Entry) -> Option<&[u8]> {
+    fn value(&self, entry: Entry) -> Option<&[u8]> {
         (entry.value_len != DELETED).then(|| &self.arena[entry.value_at..entry.value_at + entry.value_len])
+    }
+
+    fn entry(&self, place: Place) -> Entry {
+        Entry::at(&self.arena, place)
+    }
+
+    fn set_entry(&mut self, place: Place, entry: Entry) {
+        let at = place as usize * UNIT_BYTES;
+        self.arena[at..at + ENTRY_BYTES].copy_from_slice(&entry.to_bytes());
+    }
+}
+
+impl Entry {
+    fn at(arena: &[u8], place: Place) -> Self {
+        let at = place as usize * UNIT_BYTES;
+        let (fields, _) = arena[at..at + ENTRY_BYTES].as_chunks::<8>();
+        let [hash, key_len, value_at, value_len] = [0, 1, 2, 3].map(|field| u64::from_ne_bytes(fields[field]));
+        Self { hash, key_len: key_len as usize, value_at: value_at as usize, value_len: value_len as usize }
+    }
+
+    fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        let fields = [self.hash, self.key_len as u64, self.value_at as u64, self.value_len as u64];
+        let mut bytes = [0; ENTRY_BYTES];
+        for (into, field) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(fields) {
+            *into = field.to_ne_bytes();
+        }
+        bytes
     }
 }
 

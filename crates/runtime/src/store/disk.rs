@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::store::changes::Change;
@@ -51,7 +52,7 @@ impl StoreFactory for DiskStores {
         let open = || {
             let database =
                 Database::builder(&database).cache_size(self.cache_bytes).worker_threads(self.threads.max(1)).open()?;
-            let keyspace = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
+            let keyspace = database.keyspace(KEYSPACE, keyspace_options)?;
             let offset = keyspace.get(OFFSET_KEY)?;
             Ok((database, keyspace, offset))
         };
@@ -134,6 +135,14 @@ impl TaskStore for DiskStore {
     fn describe(&self) -> String {
         self.path.clone()
     }
+}
+
+/// A table's filter is one block, of half a megabyte for some hundred thousand keys. Were filters and indexes not pinned,
+/// they would drive each other out of a cache that is smaller than all of them, and a read would load several from disk.
+fn keyspace_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .filter_block_pinning_policy(PinningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::all(true))
 }
 
 fn pair_key(key: &[u8]) -> Vec<u8> {

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::store::changes::{Change, Changes, KeyHasher, OwnedChange};
+use crate::store::changes::{Change, Changes, KeyHasher, OwnedChange, Place};
 use crate::store::layers::Layer;
 use crate::store::{Pair, StoreError, TaskStore};
 use crate::task::checkpoint::CHECKPOINT_KEY;
@@ -59,7 +59,7 @@ pub struct WriteBehind {
     /// Stores that are scanned: name and separator.
     scanned: Vec<Vec<u8>>,
     /// Entries of the frozen run in key order, for stores that were not scanned before it froze.
-    ordered_late: Vec<(Vec<u8>, [Vec<u32>; 1])>,
+    ordered_late: Vec<(Vec<u8>, [Vec<Place>; 1])>,
 }
 
 impl WriteBehind {

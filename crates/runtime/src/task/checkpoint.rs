@@ -17,6 +17,11 @@ pub const RELEASED: &str = "-";
 
 const VERSION: u8 = 3;
 
+/// Behind `stage/topic`: the figures of records that were sent back.
+pub const REDRIVEN: &str = "#redrive";
+/// Behind `stage/topic`: the figures of records that were parked and released.
+pub const RELEASED_RECORDS: &str = "#released";
+
 /// `stage/topic` to outcome to count of records. The outcomes are those of [`outcome_name`].
 pub type Figures = BTreeMap<String, BTreeMap<String, u64>>;
 
@@ -70,7 +75,7 @@ impl Checkpoint {
     }
 }
 
-/// `passed`, `posted`, `applied`, `duplicate`, `parked`, `rejected:<code>`, `dead:<code>`.
+/// `passed`, `posted`, `applied`, `duplicate`, `parked`, `discarded`, `rejected:<code>`, `dead:<code>`.
 pub fn outcome_name(outcome: Outcome) -> String {
     match outcome {
         Outcome::Passed => "passed".to_owned(),
@@ -78,6 +83,7 @@ pub fn outcome_name(outcome: Outcome) -> String {
         Outcome::Applied => "applied".to_owned(),
         Outcome::Duplicate => "duplicate".to_owned(),
         Outcome::Parked => "parked".to_owned(),
+        Outcome::Discarded => "discarded".to_owned(),
         Outcome::Rejected(code) => format!("rejected:{code}"),
         Outcome::Dead(code) => format!("dead:{code}"),
     }

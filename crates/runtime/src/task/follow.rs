@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::broker::{Broker, Isolation, RecordBatch, TopicPartition};
+use crate::broker::{Broker, BrokerError, BrokerErrorKind, Isolation, RecordBatch, TopicPartition};
 use crate::state_log::LogRecord;
 use crate::store::write_behind::WriteBehind;
 use crate::task::restore::StartError;
@@ -88,6 +88,19 @@ pub(crate) struct Followed {
     pub(crate) applied: Applied,
 }
 
+/// Where a store has to be followed from. One that stands before the beginning of the log has missed what was deleted since:
+/// what is live was carried on, but not that a key is gone. When it is opened again, it is rebuilt.
+pub(crate) fn first_offset(store: &WriteBehind, log: &TopicPartition, low: u64) -> Result<u64, StartError> {
+    match store.next_offset() {
+        0 => Ok(low),
+        next_offset if next_offset < low && !sabotaged!(SkipCleaned) => {
+            let message = format!("{}-{} begins at {low}, and the store is at {next_offset}", log.topic, log.partition);
+            Err(BrokerError::new(BrokerErrorKind::OffsetOutOfRange, "follow a state log", message).into())
+        }
+        next_offset => Ok(next_offset.max(low)),
+    }
+}
+
 /// Applies everything that can be read now, and nothing if the store has it all. `tell` is called at the beginning and
 /// after each piece; an error from it ends the following.
 pub(crate) fn catch_up(
@@ -97,7 +110,7 @@ pub(crate) fn catch_up(
     tell: &mut dyn FnMut(&Followed) -> Result<(), StartError>,
 ) -> Result<(), StartError> {
     let watermarks = broker.watermarks(log, Isolation::ReadCommitted)?;
-    let from = store.next_offset().max(watermarks.low);
+    let from = first_offset(store, log, watermarks.low)?;
     if from >= watermarks.high {
         return Ok(());
     }

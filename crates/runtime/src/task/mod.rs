@@ -5,11 +5,12 @@ pub(crate) mod follow;
 pub mod restore;
 pub mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidemill_core::Outcome;
 
+use crate::parking::Flags;
 use crate::task::checkpoint::{Checkpoint, Figures, outcome_name};
 use crate::task::state::TaskState;
 
@@ -24,11 +25,12 @@ pub(crate) struct Task {
     resumed: BTreeSet<Arc<str>>,
     /// Next offset per topic, after what the open transaction has processed.
     positions: BTreeMap<Arc<str>, u64>,
-    /// What the open transaction adds to the figures, by number of the input.
-    added: HashMap<(usize, Outcome), u64>,
+    /// What the open transaction adds to the figures, by number of the input. There are a handful.
+    added: Vec<((usize, Outcome), u64)>,
     is_touched: bool,
     /// The state log names this worker as the owner, so that a successor knows whom to settle.
     is_claimed: bool,
+    pub(crate) parking: Flags,
 }
 
 impl Task {
@@ -45,9 +47,10 @@ impl Task {
             committed_bytes,
             resumed,
             positions,
-            added: HashMap::new(),
+            added: Vec::new(),
             is_touched: false,
             is_claimed: false,
+            parking: Flags { is_holding: true, is_releasing: true },
         }
     }
 
@@ -85,6 +88,21 @@ impl Task {
 
     /// Notes that the record at `offset` ended as `outcome`.
     pub(crate) fn advance(&mut self, topic: &Arc<str>, offset: u64, input: usize, outcome: Outcome) {
+        self.pass_over(topic, offset);
+        self.count(input, outcome);
+    }
+
+    /// Notes how a record ended that no position stands for.
+    pub(crate) fn count(&mut self, input: usize, outcome: Outcome) {
+        self.is_touched = true;
+        match self.added.iter_mut().find(|(ended, _)| *ended == (input, outcome)) {
+            Some((_, count)) => *count += 1,
+            None => self.added.push(((input, outcome), 1)),
+        }
+    }
+
+    /// Goes on behind the record at `offset`.
+    pub(crate) fn pass_over(&mut self, topic: &Arc<str>, offset: u64) {
         self.is_touched = true;
         match self.positions.get_mut(topic) {
             Some(position) => *position = offset + 1,
@@ -92,7 +110,6 @@ impl Task {
                 self.positions.insert(Arc::clone(topic), offset + 1);
             }
         }
-        *self.added.entry((input, outcome)).or_default() += 1;
     }
 
     /// Everything in the log before this offset is dead.

@@ -30,6 +30,19 @@ pub enum WorkerError {
     /// `on_error = "stop"`.
     #[error("stage {stage} stopped at {origin}: {code}: {message}; see `tidemill explain {code}`")]
     StoppedOnBug { stage: String, origin: String, code: &'static str, message: String },
+    /// More waits behind failed records than the stage allows.
+    #[error(
+        "stage {stage} stopped: {max} {what} of {topic} are parked, which is the limit; see `tidemill explain parking_full`"
+    )]
+    ParkingFull { stage: String, topic: String, what: &'static str, max: u64 },
+    /// A stage that parked does not any more, and nobody would release what waits.
+    #[error(
+        "{keys} keys of {topic} are parked, and its stage does not park any more; see `tidemill explain parked_left`"
+    )]
+    ParkedLeft { topic: String, keys: u64 },
+    /// So much fails that something other than the records must be wrong.
+    #[error("stage {stage} stopped: {what}; see `tidemill explain circuit_open`")]
+    CircuitOpen { stage: String, what: String },
     /// An invariant of the engine does not hold. Stops the worker and never lands in the dead letters.
     #[error("broken invariant: {0}")]
     Broken(String),
@@ -39,6 +52,11 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
+    /// Whether a guard has stopped the worker, and not a fault.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::ParkingFull { .. } | Self::CircuitOpen { .. } | Self::ParkedLeft { .. })
+    }
+
     /// Whether it ends without anybody's doing.
     pub(super) fn may_pass(&self) -> bool {
         match self {
@@ -50,6 +68,9 @@ impl WorkerError {
             | Self::Checkpoint(_)
             | Self::Registry(_)
             | Self::StoppedOnBug { .. }
+            | Self::ParkingFull { .. }
+            | Self::CircuitOpen { .. }
+            | Self::ParkedLeft { .. }
             | Self::Broken(_)
             | Self::GaveUp { .. } => false,
         }

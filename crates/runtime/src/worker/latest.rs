@@ -1,63 +1,51 @@
-//! Current values, written once per key and transaction: a hot account costs one balance record, not one per payment.
+//! Current values, written once per key and transaction: a hot account costs one balance record, not one per payment, and
+//! is encoded once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::broker::{Outgoing, Result};
+use tidemill_core::AnyEvent;
 
-#[derive(Debug)]
-struct Kept {
-    partition: u32,
-    timestamp_ms: i64,
-    value: Vec<u8>,
+use crate::store::changes::{Changes, KeyHasher};
+
+/// An event that is the last of its key so far.
+pub(crate) struct Kept {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: u32,
+    pub(crate) event: AnyEvent,
 }
 
-/// The last value of each key of the open transaction. Ordered, so that the same input gives the same records.
-#[derive(Debug, Default)]
+/// The last event of each key of the open transaction, in the order in which the keys came: the same input gives the
+/// same records.
+#[derive(Default)]
 pub(crate) struct Latest {
-    kept: BTreeMap<Arc<str>, BTreeMap<Vec<u8>, Kept>>,
+    /// By topic, each with the place in `kept` under the key.
+    topics: Vec<(Arc<str>, Changes)>,
+    kept: Vec<Kept>,
+    hasher: KeyHasher,
 }
 
 impl Latest {
-    pub(crate) fn keep(&mut self, topic: &Arc<str>, record: &Outgoing<'_>) {
-        let value = record.value.unwrap_or_default();
-        let key = record.key.unwrap_or_default();
-        let of_topic = match self.kept.get_mut(topic) {
-            Some(of_topic) => of_topic,
-            None => self.kept.entry(Arc::clone(topic)).or_default(),
-        };
-        match of_topic.get_mut(key) {
-            Some(kept) => {
-                kept.timestamp_ms = record.timestamp_ms;
-                kept.value.clear();
-                kept.value.extend_from_slice(value);
-            }
+    pub(crate) fn keep(&mut self, topic: &Arc<str>, partition: u32, key: &[u8], event: AnyEvent) {
+        let number = self.topics.iter().position(|(known, _)| known == topic).unwrap_or_else(|| {
+            self.topics.push((Arc::clone(topic), Changes::default()));
+            self.topics.len() - 1
+        });
+        let places = &mut self.topics[number].1;
+        let hash = self.hasher.hash(key);
+        let place =
+            places.get(hash, key).flatten().and_then(|place| Some(usize::from_ne_bytes(place.try_into().ok()?)));
+        match place.and_then(|place| self.kept.get_mut(place)) {
+            Some(kept) => kept.event = event,
             None => {
-                let kept =
-                    Kept { partition: record.partition, timestamp_ms: record.timestamp_ms, value: value.to_vec() };
-                of_topic.insert(key.to_vec(), kept);
+                places.put(hash, key, Some(&self.kept.len().to_ne_bytes()));
+                self.kept.push(Kept { topic: Arc::clone(topic), partition, event });
             }
         }
     }
 
-    /// Hands every kept value to `write` and forgets it.
-    pub(crate) fn drain(&mut self, mut write: impl FnMut(&Outgoing<'_>) -> Result<()>) -> Result<()> {
-        for (topic, of_topic) in &mut self.kept {
-            for (key, kept) in std::mem::take(of_topic) {
-                write(&Outgoing {
-                    topic,
-                    partition: kept.partition,
-                    timestamp_ms: kept.timestamp_ms,
-                    key: Some(&key),
-                    value: Some(&kept.value),
-                    headers: &[],
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.kept.clear();
+    /// Hands over every kept event, and leaves none.
+    pub(crate) fn drain(&mut self) -> Vec<Kept> {
+        self.topics.iter_mut().for_each(|(_, places)| places.clear());
+        std::mem::take(&mut self.kept)
     }
 }

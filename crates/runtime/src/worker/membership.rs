@@ -133,7 +133,7 @@ impl Worker {
             group: self.unit.group(pipeline),
             slot: self.slot.clone(),
             siblings: self.siblings.clone(),
-            topics: self.program.inputs.iter().map(|input| input.topic.clone()).collect(),
+            topics: self.program.topics().cloned().collect(),
             patience: START_PATIENCE,
             transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
             delay,
@@ -165,7 +165,12 @@ impl Worker {
             };
             self.starting.remove(&number);
             match result {
-                Ok(task) => {
+                Ok(mut task) => {
+                    if let Some((topic, keys)) = task.parked_for_nobody(&self.program.inputs)? {
+                        return Err(WorkerError::ParkedLeft { topic, keys });
+                    }
+                    task.refresh_parking(&self.program.inputs)?;
+                    self.shared.telemetry.parking.report(&self.program.inputs, &mut task)?;
                     let took = self.shared.clock.now().saturating_sub(started_at);
                     self.shared.telemetry.state_catch_up_seconds.observe(took.as_secs_f64());
                     self.compare_with_group(&task);
@@ -233,6 +238,7 @@ impl Worker {
         for number in numbers {
             self.starting.remove(number);
             self.health.remove_task(*number);
+            self.shared.telemetry.parking.forget(&self.program.inputs, *number);
             let Some(mut task) = self.tasks.remove(number) else { continue };
             for topic in task.positions().keys() {
                 self.reader.unassign(&TopicPartition::new(topic.clone(), *number))?;

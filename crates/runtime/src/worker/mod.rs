@@ -3,6 +3,7 @@
 //! Invariant: only the state log says what is committed. Whenever the worker does not know, it forgets its tasks and
 //! starts them again from there.
 
+mod circuit;
 pub(crate) mod commit;
 mod error;
 pub(crate) mod latest;
@@ -10,7 +11,9 @@ pub(crate) mod membership;
 pub(crate) mod process;
 pub(crate) mod program;
 mod recovery;
-mod references;
+mod redrive;
+pub(crate) mod references;
+mod release;
 mod vacancy;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,10 +41,13 @@ use crate::task::restore::StartError;
 use crate::telemetry::Telemetry;
 use crate::threads::Threads;
 use crate::transaction::Transaction;
+use crate::worker::circuit::Circuit;
 pub use crate::worker::error::WorkerError;
 use crate::worker::process::{Output, REGISTRY_RETRY};
 pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 use crate::worker::program::Program;
+pub use crate::worker::redrive::{Decision, REDRIVE_UNADDRESSED};
+use crate::worker::release::Release;
 use crate::worker::vacancy::Vacancy;
 
 const RECORDS_PER_POLL_MAX: usize = 2_000;
@@ -78,6 +84,13 @@ pub enum OnStop {
     Leave,
     /// Keeps it for a session: a successor of the same name finds the tasks where they were, and nobody else notices.
     Stay,
+}
+
+/// Whether the rest of a batch may be processed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Good,
+    Stale,
 }
 
 /// A task on its way, and since when.
@@ -127,6 +140,9 @@ pub struct Worker {
     starting: BTreeMap<u32, Starting>,
     troubles: BTreeMap<u32, StartTrouble>,
     vacancy: Vacancy,
+    release: Release,
+    /// By input.
+    circuits: Vec<Circuit>,
     /// Smoothed time of a commit, which the gap between commits follows.
     commit_time: Duration,
     is_drained: bool,
@@ -160,14 +176,17 @@ impl Worker {
         let failed_by = FailedBy {
             pipeline: pipeline.name.clone(),
             produced_by: pipeline.produced_by(),
+            config_hash: pipeline.config_hash.clone(),
             instance: slot.clone(),
             group: unit.group(pipeline),
             failed_at_ms: 0,
+            styles: shared.topology.dead_letter_headers.clone(),
         };
         let mut worker = Self {
             state_topic: Arc::from(unit.state_topic(pipeline)),
             reader: shared.broker.reader(Isolation::ReadCommitted)?,
             output: Output::new(transaction, codecs, failed_by),
+            circuits: program.inputs.iter().map(|_| Circuit::default()).collect(),
             program,
             member: None,
             unanswered: None,
@@ -178,6 +197,7 @@ impl Worker {
             starting: BTreeMap::new(),
             troubles: BTreeMap::new(),
             vacancy: Vacancy::default(),
+            release: Release::default(),
             commit_time: Duration::from_millis(5),
             is_drained: true,
             paused_until: None,
@@ -226,7 +246,12 @@ impl Worker {
             self.paused_until = None;
             self.tell_running();
         }
-        let wait = self.wait();
+        self.release_parked()?;
+        if self.release.comes_first() {
+            self.is_drained = true;
+            return self.commit_if_due();
+        }
+        let wait = if self.release.is_active() { Duration::ZERO } else { self.wait() };
         self.reader.poll(&mut self.batch, RECORDS_PER_POLL_MAX, wait)?;
         self.is_drained = self.batch.is_empty();
         self.process_batch()?;
@@ -289,7 +314,13 @@ impl Worker {
             let record = batch.view(index, &headers);
             let meta = &batch.metas()[index];
             let topic = &meta.topic;
-            let Some(number) = self.program.by_topic.get(topic).copied() else {
+            let Some(number) = self.program.input_of(topic) else {
+                if self.is_redrive(topic) {
+                    if self.process_redriven(topic, &record)? && self.commit_if_full()? == Rest::Stale {
+                        return Ok(());
+                    }
+                    continue;
+                }
                 if let Err(error) = self.apply_reference(&record) {
                     self.reader.assign(&TopicPartition::new(Arc::clone(topic), meta.partition), meta.offset)?;
                     return Err(error);
@@ -305,18 +336,32 @@ impl Worker {
             }
             let input = &self.program.inputs[number];
             self.output.transaction.open()?;
-            let outcome = self.output.process(input, &self.program.references, task, &record)?;
+            let outcome = match self.output.hold_back(input, task, &record)? {
+                Some(outcome) => outcome,
+                None => self.output.process(input, &self.program.references, task, &record)?,
+            };
             task.advance(topic, record.origin.offset, number, outcome);
-            if self.is_full() {
-                let rewinds = self.rewinds;
-                self.commit()?;
-                // The rest of the batch lies behind records that are to be read again, so it must not come before them.
-                if self.rewinds != rewinds && !sabotaged!(KeepRestOfBatch) {
-                    return Ok(());
-                }
+            if let Some(breaker) = input.circuit
+                && let Some(what) = self.circuits[number].note(breaker, outcome)
+            {
+                return Err(WorkerError::CircuitOpen { stage: input.stage.to_string(), what });
+            }
+            if self.commit_if_full()? == Rest::Stale {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn commit_if_full(&mut self) -> Result<Rest, WorkerError> {
+        if !self.is_full() {
+            return Ok(Rest::Good);
+        }
+        let rewinds = self.rewinds;
+        self.commit()?;
+        // The rest of the batch lies behind records that are to be read again, so it must not come before them.
+        let is_stale = self.rewinds != rewinds && !sabotaged!(KeepRestOfBatch);
+        Ok(if is_stale { Rest::Stale } else { Rest::Good })
     }
 
     fn tell_paused(&self, code: &'static str, message: &str) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidemill_core::chain::{self, Ended, Surroundings};
 use tidemill_core::effects::Write;
-use tidemill_core::{AnyEvent, Class, CodeSpec, Effects, Outcome, RawEvent, RecordView, Reject, partition};
+use tidemill_core::{AnyEvent, Class, CodeSpec, Effects, Event, Outcome, RawEvent, RecordView, Reject, partition};
 use tidemill_topology::plan::OnError;
 
 use crate::broker::Outgoing;
@@ -14,7 +14,7 @@ use crate::dead_letter::{self, FailedBy, Failure};
 use crate::task::Task;
 use crate::transaction::Transaction;
 use crate::worker::WorkerError;
-use crate::worker::latest::Latest;
+use crate::worker::latest::{Kept, Latest};
 use crate::worker::program::{Head, InputProgram, Port, ReferenceTables};
 
 /// A record of a topic with a schema could not be read. Only somebody who writes past Tidemill can cause it.
@@ -30,7 +30,7 @@ pub static VALUE_SCHEMA_UNKNOWN: CodeSpec = CodeSpec {
     code: "value_schema_unknown",
     class: Class::Schema,
     summary: "The schema id of the value is not registered, or stands for another kind of event.",
-    remedy: "Register the schema, or mend the record, and replay it with `tidemill dlq replay`.",
+    remedy: "Register the schema, or mend the record, and replay it with `tidemill dlq plan`.",
 };
 
 /// What a worker writes records with. Everything here belongs to the worker's one transaction.
@@ -50,6 +50,13 @@ pub(crate) struct Output {
 struct Source<'a> {
     record: &'a RecordView<'a>,
     ordinal: u32,
+}
+
+/// Whether an event has a key, which is in [`Output::key`] then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Found,
+    Absent,
 }
 
 impl Output {
@@ -74,9 +81,9 @@ impl Output {
         task: &mut Task,
         record: &RecordView<'_>,
     ) -> Result<Outcome, WorkerError> {
-        let event = match self.decode(input, record)? {
+        let event = match decode(&mut self.codecs, input, record)? {
             Ok(event) => event,
-            Err(reject) => return self.bury(input, record, &reject),
+            Err(reject) => return self.bury(input, task, record, &reject),
         };
         let decodes = match input.head {
             Head::Raw { decodes } => decodes,
@@ -102,39 +109,17 @@ impl Output {
             Ended::Answered(reject) => Outcome::Rejected(reject.code().code),
             Ended::Unanswered(reject) => {
                 self.write_effects(input, record)?;
-                return self.bury(input, record, &reject);
+                return self.bury(input, task, record, &reject);
             }
         };
         self.write_effects(input, record)?;
         Ok(outcome)
     }
 
-    fn decode(
-        &mut self,
-        input: &InputProgram,
-        record: &RecordView<'_>,
-    ) -> Result<Result<AnyEvent, Reject>, WorkerError> {
-        match input.head {
-            Head::Raw { decodes: None } => Ok(Ok(Box::new(RawEvent))),
-            Head::Raw { decodes: Some(kind) } => {
-                if let Some(value) = record.value {
-                    self.codecs.look_ahead(kind, value).map_err(WorkerError::RegistryUnavailable)?;
-                }
-                Ok(Ok(Box::new(RawEvent)))
-            }
-            Head::Event(kind) => match self.codecs.decode(kind, record.value.unwrap_or_default()) {
-                Ok(event) => Ok(Ok(event)),
-                Err(ValueError::Unreadable(error)) => Ok(Err(Reject::new(&VALUE_UNREADABLE).because(error.message))),
-                Err(ValueError::UnknownSchema) => Ok(Err(Reject::new(&VALUE_SCHEMA_UNKNOWN))),
-                Err(ValueError::Unavailable(message)) => Err(WorkerError::RegistryUnavailable(message)),
-            },
-        }
-    }
-
     fn write_effects(&mut self, input: &InputProgram, record: &RecordView<'_>) -> Result<(), WorkerError> {
         let mut effects = std::mem::take(&mut self.effects);
         for (effect, ordinal) in effects.drain().zip(1..) {
-            let Some(port) = input.ports.get(effect.port) else {
+            let Some(port) = input.port(effect.port) else {
                 return Err(WorkerError::Broken(format!("stage {} has no port {}", input.stage, effect.port)));
             };
             self.emit(port, effect.event, effect.write, Source { record, ordinal })?;
@@ -150,34 +135,49 @@ impl Output {
             meta.produced_by.clone_from(&self.produced_by);
             meta.traceparent = source.record.headers.text("traceparent").map(ToOwned::to_owned);
         }
-        self.key.clear();
-        self.value.clear();
-        let has_key = event.key(&mut self.key);
-        let encoded = self.codecs.encode(&port.topic, event.as_ref(), &mut self.value);
-        encoded
-            .map_err(|error| WorkerError::Broken(format!("an event for {} cannot be encoded: {error}", port.topic)))?;
-        let partition = if has_key {
-            partition::partition_of(&self.key, port.partitions)
-        } else {
-            source.record.origin.partition % port.partitions.max(1)
-        };
-        let record = Outgoing {
-            topic: &port.topic,
-            partition,
-            timestamp_ms: event.event_time().millis(),
-            key: has_key.then_some(self.key.as_slice()),
-            value: Some(&self.value),
-            headers: &[],
+        let key = self.find_key(event.as_ref());
+        let partition = match key {
+            Key::Found => partition::partition_of(&self.key, port.partitions),
+            Key::Absent => source.record.origin.partition % port.partitions.max(1),
         };
         match write {
-            Write::Append => self.transaction.send(&record)?,
-            Write::Latest => self.latest.keep(&port.topic, &record),
+            Write::Append => self.send(&port.topic, partition, key, event.as_ref()),
+            Write::Latest => {
+                self.latest.keep(&port.topic, partition, &self.key, event);
+                Ok(())
+            }
         }
+    }
+
+    fn find_key(&mut self, event: &dyn Event) -> Key {
+        self.key.clear();
+        if event.key(&mut self.key) { Key::Found } else { Key::Absent }
+    }
+
+    /// Encodes the event whose key was looked for last, and writes it.
+    fn send(&mut self, topic: &str, partition: u32, key: Key, event: &dyn Event) -> Result<(), WorkerError> {
+        self.value.clear();
+        let encoded = self.codecs.encode(topic, event, &mut self.value);
+        encoded.map_err(|error| WorkerError::Broken(format!("an event for {topic} cannot be encoded: {error}")))?;
+        self.transaction.send(&Outgoing {
+            topic,
+            partition,
+            timestamp_ms: event.event_time().millis(),
+            key: (key == Key::Found).then_some(self.key.as_slice()),
+            value: Some(&self.value),
+            headers: &[],
+        })?;
         Ok(())
     }
 
     /// Writes the record to the dead letters, unless the failure has to stop the worker.
-    fn bury(&mut self, input: &InputProgram, record: &RecordView<'_>, reject: &Reject) -> Result<Outcome, WorkerError> {
+    pub(crate) fn bury(
+        &mut self,
+        input: &InputProgram,
+        task: &mut Task,
+        record: &RecordView<'_>,
+        reject: &Reject,
+    ) -> Result<Outcome, WorkerError> {
         let stops = match reject.class() {
             Class::Invariant => true,
             Class::Bug => input.on_error == OnError::Stop,
@@ -191,18 +191,17 @@ impl Output {
                 message: reject.message().to_owned(),
             });
         }
-        let failure = Failure::of(reject, &input.stage, &self.failed_by);
+        let failure = Failure::of(reject, &input.stage, &input.topic, &self.failed_by);
         let headers = dead_letter::headers(record, &failure);
-        let headers: Vec<(&str, Option<&[u8]>)> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         self.transaction.send(&Outgoing {
             topic: &input.dead_letters.topic,
             partition: record.origin.partition % input.dead_letters.partitions.max(1),
             timestamp_ms: record.event_time.millis(),
             key: record.key,
             value: record.value,
-            headers: &headers,
+            headers: &dead_letter::borrowed(&headers),
         })?;
+        self.park(input, task, record)?;
         tracing::debug!(
             code = reject.code().code,
             stage = %input.stage,
@@ -216,16 +215,41 @@ impl Output {
 
     /// Writes the current values that were kept back until the end of the transaction.
     pub(crate) fn write_latest(&mut self) -> Result<(), WorkerError> {
-        let Self { transaction, latest, .. } = self;
-        latest.drain(|record| transaction.send(record))?;
+        for Kept { topic, partition, event } in self.latest.drain() {
+            let key = self.find_key(event.as_ref());
+            self.send(&topic, partition, key, event.as_ref())?;
+        }
         Ok(())
     }
 
     pub(crate) fn discard(&mut self) {
         if !sabotaged!(KeepLatest) {
-            self.latest.clear();
+            let _discarded = self.latest.drain();
         }
         let _discarded = self.effects.drain().count();
+    }
+}
+
+/// The record as the first processor of the chain takes it.
+pub(crate) fn decode(
+    codecs: &mut Codecs,
+    input: &InputProgram,
+    record: &RecordView<'_>,
+) -> Result<Result<AnyEvent, Reject>, WorkerError> {
+    match input.head {
+        Head::Raw { decodes: None } => Ok(Ok(Box::new(RawEvent))),
+        Head::Raw { decodes: Some(kind) } => {
+            if let Some(value) = record.value {
+                codecs.look_ahead(kind, value).map_err(WorkerError::RegistryUnavailable)?;
+            }
+            Ok(Ok(Box::new(RawEvent)))
+        }
+        Head::Event(kind) => match codecs.decode(kind, record.value.unwrap_or_default()) {
+            Ok(event) => Ok(Ok(event)),
+            Err(ValueError::Unreadable(error)) => Ok(Err(Reject::new(&VALUE_UNREADABLE).because(error.message))),
+            Err(ValueError::UnknownSchema) => Ok(Err(Reject::new(&VALUE_SCHEMA_UNKNOWN))),
+            Err(ValueError::Unavailable(message)) => Err(WorkerError::RegistryUnavailable(message)),
+        },
     }
 }
 

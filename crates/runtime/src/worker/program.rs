@@ -1,20 +1,24 @@
 //! What a worker runs for each input topic: the stages of a unit with their processors built.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemill_core::reference::References;
 use tidemill_core::{EventKind, Processor, RawEvent, ReferenceTable};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{Input, OnError, Stage, Unit};
+use tidemill_topology::plan::{CircuitBreaker, Input, OnError, Stage, Unit};
+
+use crate::parking::ParkingProgram;
+use crate::task::checkpoint::{REDRIVEN, RELEASED_RECORDS as RELEASED};
 
 /// A unit, ready to process.
 pub(crate) struct Program {
     pub(crate) inputs: Vec<InputProgram>,
-    /// Input number by topic.
-    pub(crate) by_topic: HashMap<Arc<str>, usize>,
-    /// `stage/topic` by input number: the names under which figures are kept.
+    /// `stage/topic` by input number: the names under which figures are kept. Behind them, in the same order, those of
+    /// records that were sent back, and of those that were parked and released.
     pub(crate) names: Vec<String>,
+    /// Where dead letters come back. `None` for a topology without such a topic.
+    pub(crate) redrive: Option<Arc<str>>,
     pub(crate) references: ReferenceTables,
 }
 
@@ -25,9 +29,12 @@ pub(crate) struct InputProgram {
     pub(crate) head: Head,
     pub(crate) processors: Vec<Box<dyn Processor>>,
     pub(crate) output: Option<Port>,
-    pub(crate) ports: Arc<HashMap<&'static str, Port>>,
+    /// By name. A stage has few, so that looking beats hashing.
+    pub(crate) ports: Arc<[(&'static str, Port)]>,
     pub(crate) dead_letters: Port,
     pub(crate) on_error: OnError,
+    pub(crate) parking: Option<ParkingProgram>,
+    pub(crate) circuit: Option<CircuitBreaker>,
 }
 
 /// How the chain starts.
@@ -59,20 +66,53 @@ impl Program {
     pub(crate) fn build(topology: &Topology, unit: &Unit) -> Result<Self, String> {
         let mut program = Self {
             inputs: Vec::new(),
-            by_topic: HashMap::new(),
             names: Vec::new(),
+            redrive: None,
             references: ReferenceTables { tables: BTreeMap::new(), topics: BTreeMap::new() },
         };
         for stage in &unit.stages {
             program.references.add(stage)?;
             program.add_inputs(topology, stage)?;
         }
+        for suffix in [REDRIVEN, RELEASED] {
+            let more: Vec<String> =
+                program.names.iter().take(program.inputs.len()).map(|name| format!("{name}{suffix}")).collect();
+            program.names.extend(more);
+        }
+        let redrive = unit.redrive_topic(&topology.pipeline);
+        program.redrive = topology.topics.contains_key(&redrive).then(|| Arc::from(redrive));
         Ok(program)
+    }
+
+    /// Number of the figures of records of the input that were sent back.
+    pub(crate) fn redriven(&self, input: usize) -> usize {
+        self.inputs.len() + input
+    }
+
+    /// Number of the figures of records of the input that were parked and released.
+    pub(crate) fn released(&self, input: usize) -> usize {
+        2 * self.inputs.len() + input
+    }
+
+    /// The same for a topic that somebody has named.
+    pub(crate) fn input_named(&self, topic: &str) -> Option<usize> {
+        self.inputs.iter().position(|input| *input.topic == *topic)
+    }
+
+    /// Every topic that a task reads by position.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.inputs.iter().map(|input| &input.topic).chain(&self.redrive)
+    }
+
+    /// The input that reads `topic`; there are few. The same text is mostly the same memory, too.
+    pub(crate) fn input_of(&self, topic: &Arc<str>) -> Option<usize> {
+        self.inputs.iter().position(|input| Arc::ptr_eq(&input.topic, topic) || input.topic == *topic)
     }
 
     /// Every topic that is written with a schema, with its kind.
     pub(crate) fn written(&self) -> impl Iterator<Item = (&Arc<str>, EventKind)> {
-        let ports = self.inputs.iter().flat_map(|input| input.output.iter().chain(input.ports.values()));
+        let ports =
+            self.inputs.iter().flat_map(|input| input.output.iter().chain(input.ports.iter().map(|(_, port)| port)));
         ports.filter_map(|port| port.kind.map(|kind| (&port.topic, kind)))
     }
 
@@ -85,14 +125,14 @@ impl Program {
                 kind: topic.kind,
             })
         };
-        let mut ports = HashMap::new();
+        let mut ports: BTreeMap<&'static str, Port> = BTreeMap::new();
         let declared = stage.inputs.iter().flat_map(|input| &input.chain).flat_map(|link| link.processor.ports);
         for spec in declared {
             if let Some(topic) = stage.ports.get(spec.name) {
                 ports.insert(spec.name, port(topic)?);
             }
         }
-        let ports = Arc::new(ports);
+        let ports: Arc<[_]> = ports.into_iter().collect();
         for input in &stage.inputs {
             let mut processors = Vec::with_capacity(input.chain.len());
             for link in &input.chain {
@@ -100,7 +140,6 @@ impl Program {
                 processors.push(built.map_err(|errors| format!("settings of {}: {errors:?}", link.processor.name))?);
             }
             let topic: Arc<str> = Arc::from(input.topic.as_str());
-            self.by_topic.insert(Arc::clone(&topic), self.inputs.len());
             self.names.push(format!("{}/{}", stage.name, input.topic));
             self.inputs.push(InputProgram {
                 head: head_of(topology, input)?,
@@ -111,9 +150,20 @@ impl Program {
                 ports: Arc::clone(&ports),
                 dead_letters: port(&input.dead_letters)?,
                 on_error: stage.on_error,
+                parking: match &input.parked {
+                    Some(topic) => Some(ParkingProgram { port: port(topic)?, limits: stage.parking }),
+                    None => None,
+                },
+                circuit: stage.circuit,
             });
         }
         Ok(())
+    }
+}
+
+impl InputProgram {
+    pub(crate) fn port(&self, name: &str) -> Option<&Port> {
+        self.ports.iter().find(|(known, _)| *known == name).map(|(_, port)| port)
     }
 }
 

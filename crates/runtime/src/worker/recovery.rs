@@ -49,6 +49,10 @@ impl Worker {
                 delete_dead(self.shared.broker.clone(), self.shared.threads.as_ref(), log, dead_before);
             }
             task.committed(checkpoint, bytes.len() as u64);
+            if task.parking.is_holding {
+                task.refresh_parking(&self.program.inputs)?;
+                self.shared.telemetry.parking.report(&self.program.inputs, task)?;
+            }
         }
         Ok(())
     }
@@ -146,6 +150,9 @@ impl Worker {
             WorkerError::RegistryUnavailable(_) => Ok(()),
             fatal @ (WorkerError::Registry(_)
             | WorkerError::StoppedOnBug { .. }
+            | WorkerError::ParkingFull { .. }
+            | WorkerError::CircuitOpen { .. }
+            | WorkerError::ParkedLeft { .. }
             | WorkerError::Broken(_)
             | WorkerError::GaveUp { .. }) => {
                 let cause = BrokerError::new(BrokerErrorKind::Abortable, "stop", "the worker stops");
@@ -199,6 +206,7 @@ impl Worker {
     pub(super) fn report(&self) {
         let health = &self.health;
         health.stepped_at_ms.store(self.shared.clock.unix_ms(), Ordering::Relaxed);
+        health.is_releasing.store(self.release.is_active(), Ordering::Relaxed);
         health.is_prepared.store(self.output.transaction.is_prepared(), Ordering::Relaxed);
         health.tasks_owned.store(self.tasks.len() as u64, Ordering::Relaxed);
         let transaction = &self.output.transaction;

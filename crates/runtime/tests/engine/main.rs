@@ -2,6 +2,7 @@
 
 mod faults;
 mod limits;
+mod parking;
 mod restart;
 mod standby;
 mod state_log;

@@ -21,7 +21,9 @@ use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::threads::SystemThreads;
 use tidemill_runtime::worker::{OnStop, Shared};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{self, Cleanup, CommitPolicy, Input, Link, OnError, Pipeline, Role, Stage, Topic, Unit};
+use tidemill_topology::plan::{
+    self, Cleanup, CommitPolicy, Input, Link, OnError, ParkingLimits, Pipeline, Role, Stage, Topic, Unit,
+};
 
 pub(crate) const IN: &str = "words.requested.v1";
 pub(crate) const DEAD_LETTERS: &str = "words.requested.v1.dlq";
@@ -230,6 +232,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         chain: vec![Link { processor: &COUNT_WORD, settings: Settings::default() }],
         output: None,
         dead_letters: DEAD_LETTERS.to_owned(),
+        parked: None,
     };
     let stage = Stage {
         name: "count".to_owned(),
@@ -237,6 +240,8 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         inputs: vec![input],
         ports: BTreeMap::from([("counted".to_owned(), OUT.to_owned())]),
         references: Vec::new(),
+        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
+        circuit: None,
     };
     // So few records to a transaction that many end in the middle of a batch, where a rewind must not skip the rest.
     let commit = CommitPolicy {
@@ -248,7 +253,12 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         session_timeout_ms: 6_000,
     };
     Topology {
-        pipeline: Pipeline { name: "words".to_owned(), version: "1".to_owned(), config_hash: "00000000".to_owned() },
+        pipeline: Pipeline {
+            name: "words".to_owned(),
+            version: "1".to_owned(),
+            config_hash: "00000000".to_owned(),
+            audit_topic: "ops.audit.v1".to_owned(),
+        },
         broker: plan::Broker::Embedded { data_dir: folder.join("broker") },
         registry_url: None,
         state_dir: folder.join("state"),
@@ -257,5 +267,6 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         units: vec![Unit { name: "main".to_owned(), tasks: TASKS, standbys: 0, commit, stages: vec![stage] }],
         topics: topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect(),
         sinks: Vec::new(),
+        dead_letter_headers: Vec::new(),
     }
 }

@@ -19,8 +19,8 @@ use crate::codes;
 use crate::document::{self, Place};
 use crate::findings::Findings;
 use crate::interpolate::{self, Foreign};
-use crate::plan::{Pipeline, Topology};
-use crate::raw::{Raw, RawStage};
+use crate::plan::{HeaderStyle, Pipeline, Topology};
+use crate::raw::{Raw, RawHeaderStyle, RawStage};
 use crate::{BrokerChoice, Options, schema, shape};
 
 /// What a topology can be built from.
@@ -121,7 +121,12 @@ fn build(
     if findings.is_fatal() {
         return None;
     }
-    let pipeline = Pipeline { name: raw.pipeline.name.clone(), version: raw.pipeline.version.clone(), config_hash };
+    let pipeline = Pipeline {
+        name: raw.pipeline.name.clone(),
+        version: raw.pipeline.version.clone(),
+        config_hash,
+        audit_topic: raw.pipeline.audit_topic.clone(),
+    };
     let units = units::plan(&view);
     let topics = topics::with_internal(topics, &pipeline, &units, &sinks);
     Some(Topology {
@@ -138,5 +143,13 @@ fn build(
         units,
         topics,
         sinks,
+        dead_letter_headers: raw.dead_letters.compatible_headers.iter().map(header_style).collect(),
     })
+}
+
+fn header_style(style: &RawHeaderStyle) -> HeaderStyle {
+    match style {
+        RawHeaderStyle::Connect => HeaderStyle::Connect,
+        RawHeaderStyle::Spring => HeaderStyle::Spring,
+    }
 }

@@ -47,7 +47,11 @@ pub(super) fn plan(
         let settings = Settings(sink.settings.clone());
         check_settings(view, index, spec, &settings, findings);
         let dead_letters = dead_letters(index, sink, topics, findings);
-        let read: Vec<String> = events.iter().map(|topic| (*topic).to_owned()).chain(dead_letters).collect();
+        // What became of dead letters is read wherever they are.
+        let replays = (!dead_letters.is_empty()).then(|| format!("{}.replays", view.raw.pipeline.name));
+        let audit = sink.topics.iter().find(|topic| **topic == view.raw.pipeline.audit_topic).cloned();
+        let events = events.iter().map(|topic| (*topic).to_owned());
+        let read: Vec<String> = events.chain(dead_letters).chain(replays).chain(audit).collect();
         let tasks = read.iter().filter_map(|topic| topics.get(topic)).map(|topic| topic.partitions).max();
         if is_active(sink, broker) {
             sinks.push(SinkPlan { name: sink.name.clone(), spec, settings, topics: read, tasks: tasks.unwrap_or(1) });
@@ -109,7 +113,8 @@ fn reads_of<'v>(
     };
     let consumes = |kind: &Option<EventKind>| kind.is_none_or(|kind| spec.consumes.contains(&kind));
     let mut reads = BTreeSet::new();
-    for (at, pattern) in sink.topics.iter().enumerate().filter(|(_, topic)| !topic.ends_with(DEAD_LETTER_SUFFIX)) {
+    let is_of_events = |topic: &str| !topic.ends_with(DEAD_LETTER_SUFFIX) && topic != view.raw.pipeline.audit_topic;
+    for (at, pattern) in sink.topics.iter().enumerate().filter(|(_, topic)| is_of_events(topic)) {
         let path = place!["sink", index, "topics", at];
         let matched: Vec<_> = known.iter().filter(|(topic, _)| matches(pattern, topic)).collect();
         if matched.is_empty() && !pattern.is_empty() {

@@ -9,7 +9,9 @@ use tidemill_core::{EventKind, ProcessorSpec, Settings};
 
 use crate::codes::{self, Code};
 use crate::findings::{Findings, Step, blot, place};
-use crate::plan::{Input, Link, OnError, ReferencePlan, Stage, dead_letters_of};
+use crate::plan::{
+    CircuitBreaker, Input, Link, OnError, ParkingLimits, ReferencePlan, Stage, dead_letters_of, parked_of,
+};
 use crate::raw::{Raw, RawInput, RawOnError, RawStage};
 
 use super::{Catalog, StageView, View};
@@ -36,13 +38,24 @@ pub(super) fn plan(stage: &StageView<'_>) -> Stage {
         chain: chain.iter().filter_map(|processor| processor.map(link)).collect(),
         output: raw.output.clone(),
         dead_letters: dead_letters_of(&raw.topic),
+        parked: (stage.raw.on_error == Some(RawOnError::Park)).then(|| parked_of(&raw.topic)),
     };
     Stage {
         name: stage.raw.name.clone(),
         on_error: match stage.raw.on_error {
             Some(RawOnError::Stop) => OnError::Stop,
+            Some(RawOnError::Park) => OnError::Park,
             Some(RawOnError::Dlq) | None => OnError::DeadLetter,
         },
+        parking: ParkingLimits {
+            keys_max: stage.raw.parking.keys_max,
+            records_per_key_max: stage.raw.parking.records_per_key_max,
+        },
+        circuit: stage.raw.circuit.as_ref().map(|circuit| CircuitBreaker {
+            consecutive_max: circuit.consecutive_max,
+            failed_percent_max: circuit.failed_percent_max,
+            window_records: circuit.window_records,
+        }),
         inputs: stage.raw.input.iter().zip(&stage.chains).map(input).collect(),
         ports: stage.raw.ports.clone(),
         references: references(stage),

@@ -6,8 +6,8 @@ use tidemill_core::{EventKind, RawEvent};
 
 use crate::codes;
 use crate::findings::{Findings, place};
-use crate::plan::{Cleanup, Pipeline, Role, SinkPlan, Topic, Unit, dead_letters_of};
-use crate::raw::{RawCleanup, RawTopic};
+use crate::plan::{Cleanup, Pipeline, Role, SinkPlan, Topic, Unit, dead_letters_of, parked_of};
+use crate::raw::{RawCleanup, RawOnError, RawTopic};
 
 use super::View;
 use super::names::is_topic_name;
@@ -70,6 +70,8 @@ struct Use {
     read_tasks: Option<u32>,
     /// Most tasks of the units that write it.
     written_tasks: Option<u32>,
+    /// A stage that reads it parks what waits behind a failed record.
+    is_parked: bool,
     reference: Option<EventKind>,
 }
 
@@ -91,6 +93,10 @@ pub(super) fn plan(
         if usage.read_tasks.is_some() || reads.is_read(name) {
             let dead_letters = dead_letters(&topic);
             topics.insert(dead_letters.name.clone(), dead_letters);
+        }
+        if usage.is_parked {
+            let parked = parked(&topic);
+            topics.insert(parked.name.clone(), parked);
         }
         topics.insert(topic.name.clone(), topic);
     }
@@ -116,11 +122,18 @@ pub(super) fn with_internal(
     for unit in units {
         add(unit.tasks_topic(pipeline), Role::Tasks, unit.tasks, Cleanup::Delete, BTreeMap::new());
         add(unit.state_topic(pipeline), Role::StateLog, unit.tasks, Cleanup::Delete, state_config.clone().into());
+        // What comes back may be as large as what an ingest topic takes, and needs room for a letter's headers.
+        let bytes_max = (INGEST_RECORD_BYTES_MAX + DEAD_LETTER_HEADER_BYTES_MAX).to_string();
+        let redrive_config =
+            [("max.message.bytes".to_owned(), bytes_max), ("retention.ms".to_owned(), FOR_EVER.to_owned())];
+        add(unit.redrive_topic(pipeline), Role::Redrive, unit.tasks, Cleanup::Delete, redrive_config.into());
     }
     for sink in sinks {
         add(sink.tasks_topic(pipeline), Role::Tasks, sink.tasks, Cleanup::Delete, BTreeMap::new());
     }
     add(pipeline.replays_topic(), Role::Replays, 1, Cleanup::Compact, BTreeMap::new());
+    let kept = ["retention.bytes", "retention.ms"].map(|key| (key.to_owned(), FOR_EVER.to_owned()));
+    add(pipeline.audit_topic.clone(), Role::Audit, 1, Cleanup::Delete, kept.into());
     topics
 }
 
@@ -129,7 +142,9 @@ fn uses<'v>(view: &View<'v>, findings: &mut Findings) -> BTreeMap<&'v str, Use> 
     for stage in &view.stages {
         let tasks = stage.unit.and_then(|unit| view.raw.unit.get(unit)).map_or(1, |unit| unit.tasks);
         for input in &stage.raw.input {
-            uses.entry(&input.topic).or_default().read_tasks.get_or_insert(tasks);
+            let usage = uses.entry(&input.topic).or_default();
+            usage.read_tasks.get_or_insert(tasks);
+            usage.is_parked |= stage.raw.on_error == Some(RawOnError::Park);
         }
         let outputs = stage.raw.input.iter().filter_map(|input| input.output.as_ref());
         for topic in outputs.chain(stage.raw.ports.values()) {
@@ -249,6 +264,25 @@ fn topic(name: &str, usage: &Use, config: &RawTopic, kinds: &Kinds<'_>, reads: &
         partitions: inferred.unwrap_or(1),
         cleanup,
         config: settings,
+    }
+}
+
+/// Only the engine deletes what waits there, once it does not wait any more.
+fn parked(source: &Topic) -> Topic {
+    let source_bytes_max = source.config.get("max.message.bytes").and_then(|bytes| bytes.parse::<u64>().ok());
+    let bytes_max = source_bytes_max.unwrap_or(RECORD_BYTES_MAX).saturating_add(DEAD_LETTER_HEADER_BYTES_MAX);
+    let config = [
+        ("max.message.bytes", bytes_max.to_string()),
+        ("retention.bytes", FOR_EVER.to_owned()),
+        ("retention.ms", FOR_EVER.to_owned()),
+    ];
+    Topic {
+        name: parked_of(&source.name),
+        role: Role::Parked,
+        kind: None,
+        partitions: source.partitions,
+        cleanup: Cleanup::Delete,
+        config: config.map(|(key, value)| (key.to_owned(), value)).into(),
     }
 }
 

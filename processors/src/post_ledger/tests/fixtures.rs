@@ -15,10 +15,11 @@ use super::super::account_commands::{ACCOUNT_REQUEST_OUTCOMES, AccountRequestOut
 use super::super::accounts::{ACCOUNTS, Account, CurrencyCode};
 use super::super::holds::{Hold, HoldState, OPEN_HOLDS, OpenHold};
 use super::super::journals::{OPEN_JOURNALS, OpenJournal};
-use super::super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
-use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, Receipt};
+use super::super::outcomes::{Aftermath, OUTCOMES_BY_AGE, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
+use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, RECEIPTS_BY_AGE, Receipt};
 use super::super::scheduled::{DUE_PAYMENTS, Due, SCHEDULED_PAYMENTS, Scheduled};
 use super::world::World;
+use crate::age_queue::{Aged, Bytes, Ends};
 use crate::fingerprint::Fingerprint;
 use crate::fixture::{check_state, payment_body};
 
@@ -100,9 +101,9 @@ fn state_bytes_stay_as_they_are() {
         clock: Some(AT),
         outcomes_since: 63,
         receipts_since: 7,
-        outcomes_cursor: b"cursor".to_vec(),
+        outcomes: Ends { head: 3, tail: 300 },
+        receipts: Ends { head: 0, tail: 70 },
         holds_cursor: b"holds".to_vec(),
-        receipts_cursor: b"receipts".to_vec(),
         last_created_at: Some(AT),
         witnessed_at: Some(EventTime(AT.0 - 1)),
         next_due_at: Some(AT),
@@ -121,6 +122,9 @@ fn state_bytes_stay_as_they_are() {
     let priced = PricedPayment { payment, fee_minor: 40, fee_schedule: "standard@1".to_owned(), exchange: None, dates };
     check(SCHEDULED_PAYMENTS, &Scheduled { priced, due_at: AT });
     check(DUE_PAYMENTS, &Due {});
+    let aged = Aged { at: AT, key: Bytes(identity("bank", "acc-1", "p-1")) };
+    check(OUTCOMES_BY_AGE.0, &aged);
+    check(RECEIPTS_BY_AGE.0, &aged);
 }
 
 /// The hash is part of the bytes: a request sent again after an upgrade must still be the same request.

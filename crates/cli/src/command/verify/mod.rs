@@ -176,7 +176,7 @@ impl Verification<'_> {
             payments: self.oracle.payments.len(),
             outcomes: seen.outcomes(),
             posted: seen.posted,
-            latency_ms: [50, 99, 100].map(|percent| seen.latency_ms(percent)),
+            latency_ms: [50, 95, 99, 100].map(|percent| seen.latency_ms(percent)),
             started_unix_ms: self.session.clock.unix_ms() - i64::from(self.now_ms()),
             stalls: seen.stalls(),
             bound_ms: self.bound_ms(),

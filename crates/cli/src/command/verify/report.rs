@@ -33,8 +33,8 @@ pub(super) struct Report {
     pub(super) sent: Tally,
     pub(super) outcomes: u64,
     pub(super) posted: u64,
-    /// Median, 99th percentile, longest.
-    pub(super) latency_ms: [u32; 3],
+    /// Median, 95th and 99th percentile, longest.
+    pub(super) latency_ms: [u32; 4],
     /// What `at_ms`, `from_ms` and `until_ms` count from.
     pub(super) started_unix_ms: i64,
     pub(super) stalls: Vec<Stall>,
@@ -58,19 +58,19 @@ impl Report {
     }
 
     fn document(&self, holds: bool) -> serde_json::Value {
-        let [p50, p99, max] = self.latency_ms;
+        let [p50, p95, p99, max] = self.latency_ms;
         serde_json::json!({
             "event": "result", "holds": holds, "run": self.run, "seed": self.seed, "load_ms": self.load_ms,
             "drained": self.drained, "payments": self.payments, "acknowledged": self.sent.acknowledged,
             "unknown": self.sent.unknown, "outcomes": self.outcomes, "posted": self.posted,
-            "latency_ms": {"p50": p50, "p99": p99, "max": max}, "started_unix_ms": self.started_unix_ms,
+            "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "max": max}, "started_unix_ms": self.started_unix_ms,
             "rules": self.rules, "bound_ms": self.bound_ms, "faults": self.recoveries, "stalls": self.stalls,
             "ended": self.ended,
         })
     }
 
     fn tables(&self) -> Result<(), Failure> {
-        let [p50, p99, max] = self.latency_ms;
+        let [p50, p95, p99, max] = self.latency_ms;
         output::line(&format!(
             "{}: {} payments, {} records acknowledged, {} without an answer, {} posted",
             self.run,
@@ -79,7 +79,9 @@ impl Report {
             count(u64::from(self.sent.unknown)),
             count(self.posted),
         ))?;
-        output::line(&format!("outcome readable after {p50} ms (median), {p99} ms (99 %), {max} ms (longest)\n"))?;
+        output::line(&format!(
+            "outcome readable after {p50} ms (median), {p95} ms (95 %), {p99} ms (99 %), {max} ms (longest)\n"
+        ))?;
         if !self.recoveries.is_empty() {
             let shown = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| count(u64::from(value)));
             let row = |recovery: &Recovery| {

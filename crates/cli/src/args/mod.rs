@@ -1,9 +1,15 @@
 //! The command line. Every flag that an operator sets for good has a `TIDEMILL_*` twin.
 
+mod operations;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::operations::{
+    AuditCommand, DlqApplyArgs, DlqCommand, DlqEditArgs, DlqFilter, DlqPlanArgs, DrillArgs, ParkedCommand,
+    ReplayCommand, StateAt, StateCommand,
+};
 use crate::logging::{LogLevel, Running};
 
 /// Kafka-native stream processing for payments: exactly once, and balanced to the last minor unit.
@@ -79,12 +85,43 @@ pub(crate) enum Command {
     /// Shows how far every stage and sink is.
     Status,
     /// Checks that every payment has exactly one outcome and that all money balances.
-    Reconcile,
+    Reconcile {
+        /// Shows what has left its payers and reached nobody yet: amount, number and age. Reads the SQL read models only.
+        #[arg(long)]
+        in_transit: bool,
+    },
+    /// Prints what was booked on one account over a period, from a SQL read model.
+    Statement(StatementArgs),
+    /// Looks at fees.
+    #[command(subcommand)]
+    Fee(FeeCommand),
     /// Proves with payments of its own, under load, that nothing is lost, doubled or out of order.
     Verify(VerifyArgs),
     /// Looks at dead letters, and sends them back to the stage that failed.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Looks at replays of dead letters, and pauses or ends them.
+    #[command(subcommand)]
+    Replay(ReplayCommand),
+    /// Looks at keys whose records wait behind a failed one, and has them go on.
+    #[command(subcommand)]
+    Parked(ParkedCommand),
+    /// Looks at what operators have done, and checks that nobody has changed it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Looks at the state of tasks, as of now or of an earlier offset.
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Follows a payment through every topic of the pipeline.
+    Trace {
+        /// Id of the payment, as its sender gave it.
+        payment_id: String,
+        /// Shows personal data, which is masked otherwise.
+        #[arg(long)]
+        unmask: bool,
+    },
+    /// Rehearses a bad day on the embedded broker: a producer's bad deploy, its dead letters, and their way back.
+    Drill(DrillArgs),
     /// Looks at open transactions, and ends those that nobody else will.
     #[command(subcommand)]
     Txn(TxnCommand),
@@ -174,6 +211,61 @@ pub(crate) struct ProduceArgs {
     pub(crate) total: Option<u64>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeeCommand {
+    /// Prices a payment by the schedules in force, without making it.
+    Preview(PreviewArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PreviewArgs {
+    /// Decimal amount: `40.00`.
+    #[arg(long)]
+    pub(crate) amount: String,
+    /// ISO 4217 code.
+    #[arg(long)]
+    pub(crate) currency: String,
+    /// Type of payment.
+    #[arg(long = "type", default_value = "transfer")]
+    pub(crate) payment_type: String,
+    #[arg(long)]
+    pub(crate) channel: Option<String>,
+    /// Debit account.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    #[arg(long)]
+    pub(crate) customer: Option<String>,
+    /// When the payment is made, RFC 3339; now when absent.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatementArgs {
+    /// Account to print.
+    pub(crate) account: String,
+    /// First day (`2026-01-01`, from midnight UTC), or an instant with its offset (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: String,
+    /// The first day, or the instant, that does not belong to it any more.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: String,
+    /// `camt053` is ISO 20022 camt.053.001.08. `--json` is the same as `json`.
+    #[arg(long, default_value = "text")]
+    pub(crate) format: StatementFormat,
+    /// Sink whose tables are read; the first SQL sink of the topology when absent.
+    #[arg(long)]
+    pub(crate) sink: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatementFormat {
+    Text,
+    Csv,
+    Json,
+    Camt053,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Generated {
     Payments,
@@ -219,54 +311,6 @@ pub(crate) struct ConsumeArgs {
     /// Shows personal data, which is masked otherwise.
     #[arg(long)]
     pub(crate) unmask: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct DlqFilter {
-    /// Only dead letters with this code.
-    #[arg(long)]
-    pub(crate) code: Option<String>,
-    /// Only this partition.
-    #[arg(long)]
-    pub(crate) partition: Option<u32>,
-    /// First offset.
-    #[arg(long)]
-    pub(crate) from: Option<u64>,
-    /// Offset after the last.
-    #[arg(long)]
-    pub(crate) to: Option<u64>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DlqCommand {
-    /// Lists dead letters by topic and code.
-    Ls {
-        /// Dead-letter topic; all of the topology when absent.
-        topic: Option<String>,
-        #[command(flatten)]
-        filter: DlqFilter,
-    },
-    /// Shows one dead letter: what failed, where, and the original bytes.
-    Show {
-        topic: String,
-        partition: u32,
-        offset: u64,
-        /// Shows the payload, which may hold personal data.
-        #[arg(long)]
-        unmask: bool,
-    },
-    /// Sends dead letters back to the topic whose stage failed, each exactly once however often this runs.
-    Replay {
-        topic: String,
-        #[command(flatten)]
-        filter: DlqFilter,
-        /// Why; kept with each replayed record.
-        #[arg(long)]
-        reason: String,
-        /// Does not ask.
-        #[arg(long)]
-        yes: bool,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,200 @@
+//! `tidemill fee preview`: what a payment would cost, priced by the configured processor itself.
+//!
+//! The schedules are those of the settings with what their topic holds laid over them, as a worker has them. What the
+//! account has used of a free allowance is not known here: the payment is priced as the first of its period.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tidemill_core::chain::{self, Ended, Surroundings};
+use tidemill_core::context::{Schemas, UnknownSchema};
+use tidemill_core::money::decimal;
+use tidemill_core::reference::References;
+use tidemill_core::{Amount, Currency, Effects, EventDecoder, EventTime, Headers, Origin, RecordView, ReferenceTable};
+use tidemill_processors::charge_fee;
+use tidemill_runtime::broker::{TopicPartition, read_all};
+use tidemill_runtime::clock::SystemClock;
+use tidemill_runtime::codecs::{Codecs, ValueError};
+use tidemill_runtime::store::StoreFactory;
+use tidemill_runtime::store::memory::MemoryStores;
+use tidemill_runtime::store::write_behind::{Background, WriteBehind};
+use tidemill_runtime::task::state::TaskState;
+use tidemill_runtime::threads::SystemThreads;
+use tidemill_schemas::{PaymentBody, PaymentType, PricedPayment, Remainder, ScoredPayment};
+use tidemill_topology::plan::{Link, ReferencePlan};
+
+use crate::args::{FeeCommand, Global, PreviewArgs};
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::session::{Access, Session};
+
+pub(super) fn run(global: &Global, command: &FeeCommand) -> Result<Exit, Failure> {
+    match command {
+        FeeCommand::Preview(args) => preview(global, args),
+    }
+}
+
+#[derive(Serialize)]
+struct Preview {
+    amount: String,
+    fee: String,
+    total: String,
+    currency: String,
+    /// `name@version`; empty for types that cost nothing.
+    schedule: String,
+}
+
+fn preview(global: &Global, args: &PreviewArgs) -> Result<Exit, Failure> {
+    let payment = payment(args)?;
+    let session = Session::open(global, Access::Read)?;
+    let (link, reference) = configured(&session)?;
+    let table = schedules(&session, reference)?;
+    let priced = price(link, reference.spec.name, table.as_ref(), payment.clone())?;
+    let exponent = Currency::parse(&payment.currency).map_or(0, Currency::exponent);
+    let money = |minor: i128| decimal(minor, exponent);
+    let (amount_minor, fee_minor) = (i128::from(payment.amount_minor), i128::from(priced.fee_minor));
+    let preview = Preview {
+        amount: money(amount_minor),
+        fee: money(fee_minor),
+        total: money(amount_minor + fee_minor),
+        currency: payment.currency,
+        schedule: priced.fee_schedule,
+    };
+    if global.json {
+        output::json(&preview)?;
+    } else {
+        let Preview { amount, fee, total, currency, schedule } = preview;
+        let by = if schedule.is_empty() { "nothing is charged for this type".to_owned() } else { schedule };
+        output::line(&format!("{amount} {currency} + fee {fee} {currency} = {total} {currency}  ({by})"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn payment(args: &PreviewArgs) -> Result<PaymentBody, Failure> {
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    let currency = Currency::parse(&args.currency);
+    let currency = currency.ok_or_else(|| usage(format!("{} is no currency with a minor unit", args.currency)))?;
+    let amount = Amount::parse(&args.amount, currency).map_err(|error| usage(format!("--amount: {error}")))?;
+    let amount_minor = i64::try_from(amount.minor).map_err(|_| usage("--amount is too large".to_owned()))?;
+    let payment_type = PaymentType::parse(&args.payment_type);
+    let payment_type = payment_type.ok_or_else(|| usage(format!("{} is no type of payment", args.payment_type)))?;
+    let created_at = match &args.at {
+        None => EventTime(jiff::Timestamp::now().as_microsecond()),
+        Some(at) => EventTime::parse(at).ok_or_else(|| usage("--at is no RFC 3339 time".to_owned()))?,
+    };
+    Ok(PaymentBody {
+        payment_id: "preview".to_owned(),
+        source: String::new(),
+        payment_type,
+        debit_account: args.account.clone().unwrap_or_default(),
+        credit_account: String::new(),
+        amount_minor,
+        currency: args.currency.clone(),
+        created_at,
+        channel: args.channel.clone().unwrap_or_default(),
+        merchant: None,
+        customer: args.customer.clone(),
+        description: None,
+        metadata: Default::default(),
+        body_hash: String::new(),
+        reference: None,
+        expires_at: None,
+        remainder: Remainder::Release,
+        reason: None,
+    })
+}
+
+/// The first `charge_fee` of the topology, and the table it reads.
+fn configured(session: &Session) -> Result<(&Link, &ReferencePlan), Failure> {
+    let stages = session.topology.units.iter().flat_map(|unit| &unit.stages);
+    let found = stages.flat_map(|stage| {
+        let links = stage.inputs.iter().flat_map(|input| &input.chain);
+        let own = links.filter(|link| link.processor.name == charge_fee::SPEC.name);
+        own.filter_map(|link| {
+            let is_own =
+                |plan: &&ReferencePlan| link.processor.references.iter().any(|spec| spec.name == plan.spec.name);
+            Some((link, stage.references.iter().find(is_own)?))
+        })
+    });
+    found.into_iter().next().ok_or_else(|| Failure::new(Exit::Config, "no chain of the topology charges fees"))
+}
+
+/// As a worker has it: the settings, and over them what the topic holds.
+fn schedules(session: &Session, plan: &ReferencePlan) -> Result<Box<dyn ReferenceTable>, Failure> {
+    let built = (plan.spec.build)(&plan.settings);
+    let mut table = built.map_err(|errors| Failure::new(Exit::Config, format!("{}: {errors:?}", plan.spec.name)))?;
+    let mut codecs = Codecs::new(Arc::clone(&session.registry), tidemill_schemas::CODECS);
+    let partitions = session.topology.topics.get(&plan.topic).map_or(1, |topic| topic.partitions);
+    for partition in (0..partitions).map(|number| TopicPartition::new(plan.topic.as_str(), number)) {
+        read_all(session.broker.as_ref(), &partition, |record| {
+            let event = match record.value.map(|value| codecs.decode(plan.spec.kind, value)).transpose() {
+                Ok(event) => event,
+                Err(ValueError::Unavailable(message)) => return Err(Failure::new(Exit::Unreachable, message)),
+                // A worker does not use it either, and says so.
+                Err(_) => return Ok(ControlFlow::Continue(())),
+            };
+            if let Err(message) = table.apply(record.key.unwrap_or_default(), event) {
+                tracing::warn!(origin = %record.origin, error = message, "a reference entry is not used");
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(table)
+}
+
+/// Runs the processor on a state of its own, which is thrown away.
+fn price(
+    link: &Link,
+    table_name: &'static str,
+    table: &dyn ReferenceTable,
+    payment: PaymentBody,
+) -> Result<PricedPayment, Failure> {
+    let broken = |message: String| Failure::new(Exit::Findings, message);
+    let processor = (link.processor.build)(&link.settings).map_err(|errors| broken(format!("settings: {errors:?}")))?;
+    let background = Background { threads: Arc::new(SystemThreads), clock: Arc::new(SystemClock::default()) };
+    let store =
+        MemoryStores::default().open(Path::new("preview"), "preview").map_err(|error| broken(error.to_string()))?;
+    let mut state = TaskState::new(WriteBehind::new(store, usize::MAX, background));
+    let record = RecordView {
+        origin: Origin { topic: "preview", partition: 0, offset: 0 },
+        event_time: payment.created_at,
+        key: None,
+        value: None,
+        headers: Headers::new(&[]),
+    };
+    let references = OneTable { name: table_name, table };
+    let around = Surroundings { task: 0, references: &references, schemas: &NoSchemas };
+    let event = Box::new(ScoredPayment { payment, decision: None });
+    let ended = chain::run(&[processor], event, record, &mut state, &mut Effects::default(), around);
+    match ended.map_err(|error| broken(error.to_string()))? {
+        Ended::Passed(event) => {
+            event.downcast::<PricedPayment>().map_err(|event| broken(format!("priced as {event:?}")))
+        }
+        Ended::Answered(reject) | Ended::Unanswered(reject) => {
+            Err(broken(format!("{}: {}", reject.code().code, reject.message())).hint(reject.code().remedy))
+        }
+        Ended::Done(outcome) => Err(broken(format!("the payment would end here as {outcome:?}"))),
+    }
+}
+
+struct OneTable<'a> {
+    name: &'static str,
+    table: &'a dyn ReferenceTable,
+}
+
+impl References for OneTable<'_> {
+    fn get(&self, name: &'static str) -> Option<&dyn ReferenceTable> {
+        (name == self.name).then_some(self.table)
+    }
+}
+
+/// Nothing is decoded on the way.
+struct NoSchemas;
+
+impl Schemas for NoSchemas {
+    fn decoder(&self, _schema_id: u32) -> Result<&dyn EventDecoder, UnknownSchema> {
+        Err(UnknownSchema::NotRegistered)
+    }
+}

@@ -1,0 +1,106 @@
+//! `tidemill state`: what the stores of tasks hold, read from the state log, as of now or of an earlier offset.
+
+use serde_json::{Value, json};
+use tidemill_runtime::broker::TopicPartition;
+use tidemill_runtime::inspection::{StoreView, read_store};
+use tidemill_runtime::parking::{PARKED_INPUTS, PARKED_KEYS};
+use tidemill_topology::plan::Unit;
+
+use crate::args::{Global, StateAt, StateCommand};
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::session::{Access, Session};
+
+pub(super) fn run(global: &Global, command: &StateCommand) -> Result<Exit, Failure> {
+    let session = Session::open(global, Access::Read)?;
+    let (store, at) = match command {
+        StateCommand::Get { store, at, .. } | StateCommand::Scan { store, at, .. } => (store, *at),
+    };
+    let unit = unit_of(&session, store)?;
+    let found = match command {
+        StateCommand::Get { key, .. } => read(&session, unit, store, at, usize::MAX, |found| found == key.as_bytes())?,
+        StateCommand::Scan { prefix, limit, .. } => {
+            read(&session, unit, store, at, *limit, |found| found.starts_with(prefix.as_bytes()))?
+        }
+    };
+    if global.json {
+        output::json(&found)?;
+    } else {
+        for entry in &found {
+            output::line(&entry.to_string())?;
+        }
+    }
+    Ok(if found.is_empty() { Exit::Findings } else { Exit::Ok })
+}
+
+/// Every store belongs to one unit; those of the engine are looked for in the first that parks.
+fn unit_of<'s>(session: &'s Session, store: &str) -> Result<&'s Unit, Failure> {
+    let engine = [PARKED_KEYS.name(), PARKED_INPUTS.name()];
+    let stores_of = |unit: &'s Unit| {
+        let stages = unit.stages.iter().flat_map(|stage| &stage.inputs);
+        stages.flat_map(|input| &input.chain).flat_map(|link| link.processor.stores).map(|store| store.name)
+    };
+    let units = &session.topology.units;
+    let found = units.iter().find(|unit| stores_of(unit).any(|name| name == store));
+    let of_engine = || units.first().filter(|_| engine.contains(&store));
+    found.or_else(of_engine).ok_or_else(|| {
+        let mut known: Vec<&str> = units.iter().flat_map(stores_of).chain(engine).collect();
+        known.sort_unstable();
+        known.dedup();
+        Failure::new(Exit::Usage, format!("there is no store {store}"))
+            .hint(format!("The stores are {}.", known.join(", ")))
+    })
+}
+
+fn read(
+    session: &Session,
+    unit: &Unit,
+    store: &str,
+    at: StateAt,
+    limit: usize,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<Value>, Failure> {
+    let topic = unit.state_topic(&session.topology.pipeline);
+    let mut found = Vec::new();
+    for task in (0..unit.tasks).filter(|task| at.task.is_none_or(|wanted| wanted == *task)) {
+        let log = TopicPartition::new(topic.as_str(), task);
+        let view = read_store(session.broker.as_ref(), &log, store, at.at_offset, &is_wanted)?;
+        found.extend(entries(task, store, &view).take(limit.saturating_sub(found.len())).collect::<Vec<_>>());
+    }
+    Ok(found)
+}
+
+fn entries<'v>(task: u32, store: &'v str, view: &'v StoreView) -> impl Iterator<Item = Value> + 'v {
+    view.pairs.iter().map(move |(key, value)| {
+        json!({
+            "task": task, "key": text(key), "value": decoded(store, value),
+            "as_of": view.checkpoint.positions,
+        })
+    })
+}
+
+/// Text where it is readable, hexadecimal digits otherwise.
+fn text(bytes: &[u8]) -> String {
+    let is_readable = |text: &&str| !text.contains(|character: char| character.is_control() && character != '\0');
+    match std::str::from_utf8(bytes).ok().filter(is_readable) {
+        Some(text) => text.replace('\0', "/"),
+        None => format!("0x{}", hex(bytes)),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the engine keeps is shown as it is meant; what processors keep as the bytes behind their version.
+fn decoded(store: &str, value: &[u8]) -> Value {
+    let engine = match store {
+        name if name == PARKED_KEYS.name() => PARKED_KEYS.decode(value).ok().map(|parked| json!(parked)),
+        name if name == PARKED_INPUTS.name() => PARKED_INPUTS.decode(value).ok().map(|parked| json!(parked)),
+        _ => None,
+    };
+    engine.unwrap_or_else(|| match value.split_first() {
+        Some((version, rest)) => json!({"version": version, "bytes": rest.len(), "hex": hex(rest)}),
+        None => Value::Null,
+    })
+}
