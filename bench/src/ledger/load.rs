@@ -81,9 +81,17 @@ impl Load {
                 expires_at: None,
                 remainder: Remainder::Release,
                 reason: None,
+                quote: None,
+                card: None,
+                execute_at: None,
+                retry_until: None,
+                debits: Default::default(),
+                credits: Default::default(),
             },
             fee_minor: 0,
             fee_schedule: String::new(),
+            exchange: None,
+            dates: None,
         })
     }
 }

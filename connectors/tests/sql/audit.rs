@@ -195,6 +195,9 @@ fn ledger() -> Vec<SinkRecord> {
         reference: None,
         hold_minor: 0,
         pending_after_minor: 0,
+        quote: None,
+        booking_date: None,
+        value_date: None,
     });
     let balances = BALANCES.iter().map(|&(account, kind, posted_minor)| {
         let currency = "EUR".to_owned();

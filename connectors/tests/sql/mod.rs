@@ -236,6 +236,9 @@ fn views_prove_that_money_balances(lab: &mut dyn SqlLab) {
         reference: None,
         hold_minor: 0,
         pending_after_minor: 0,
+        quote: None,
+        booking_date: None,
+        value_date: None,
     };
     let events: [(EventKind, AnyEvent); 3] = [
         (AccountBalance::KIND, Box::new(account("acc-1", AccountKind::Customer, -250))),

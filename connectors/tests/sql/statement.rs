@@ -42,6 +42,9 @@ fn records(entries: &[Booked]) -> Vec<SinkRecord> {
             reference: None,
             hold_minor: 0,
             pending_after_minor: 0,
+            quote: None,
+            booking_date: None,
+            value_date: None,
         };
         sample(LedgerEntry::KIND, 0, offset, Box::new(entry))
     };

@@ -103,6 +103,12 @@ fn payment(args: &PreviewArgs) -> Result<PaymentBody, Failure> {
         expires_at: None,
         remainder: Remainder::Release,
         reason: None,
+        quote: None,
+        card: None,
+        execute_at: None,
+        retry_until: None,
+        debits: Default::default(),
+        credits: Default::default(),
     })
 }
 
