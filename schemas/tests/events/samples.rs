@@ -330,6 +330,14 @@ fn ledger_samples() -> Vec<Sample> {
         pending_in_minor: 75,
     };
     let bare_balance = AccountBalance { meta: bare_meta(), customer: None, parent: None, ..balance.clone() };
+    vec![
+        sample(LedgerEntry::CODEC, entry, bare_entry),
+        sample(AccountBalance::CODEC, balance, bare_balance),
+        instruction_sample(),
+    ]
+}
+
+fn instruction_sample() -> Sample {
     let instruction = Instruction {
         meta: meta(),
         kind: InstructionKind::Announce,
@@ -361,11 +369,7 @@ fn ledger_samples() -> Vec<Sample> {
         value_date: None,
         ..instruction.clone()
     };
-    vec![
-        sample(LedgerEntry::CODEC, entry, bare_entry),
-        sample(AccountBalance::CODEC, balance, bare_balance),
-        sample(Instruction::CODEC, instruction, bare_instruction),
-    ]
+    sample(Instruction::CODEC, instruction, bare_instruction)
 }
 
 fn aggregate_samples() -> Vec<Sample> {
@@ -427,22 +431,7 @@ fn notification_samples() -> Vec<Sample> {
     ]
 }
 
-fn reference_samples() -> Vec<Sample> {
-    let label = FraudLabel {
-        meta: meta(),
-        payment_id: "p-1".to_owned(),
-        counterparty: "m-7".to_owned(),
-        fraud: true,
-        event_time: AT,
-    };
-    let rules = FraudRules {
-        meta: meta(),
-        name: "default".to_owned(),
-        version: "3".to_owned(),
-        effective_from: AT,
-        threshold: 80,
-        rules: vec![Rule { name: "velocity".to_owned(), when: "payer.payments_1h > 10".to_owned(), points: 90 }],
-    };
+fn fee_sample() -> Sample {
     let schedule = FeeSchedule {
         meta: meta(),
         name: "standard".to_owned(),
@@ -477,6 +466,25 @@ fn reference_samples() -> Vec<Sample> {
         free: None,
         ..schedule.clone()
     };
+    sample(FeeSchedule::CODEC, schedule, bare_schedule)
+}
+
+fn reference_samples() -> Vec<Sample> {
+    let label = FraudLabel {
+        meta: meta(),
+        payment_id: "p-1".to_owned(),
+        counterparty: "m-7".to_owned(),
+        fraud: true,
+        event_time: AT,
+    };
+    let rules = FraudRules {
+        meta: meta(),
+        name: "default".to_owned(),
+        version: "3".to_owned(),
+        effective_from: AT,
+        threshold: 80,
+        rules: vec![Rule { name: "velocity".to_owned(), when: "payer.payments_1h > 10".to_owned(), points: 90 }],
+    };
     let quote = FxQuote {
         meta: meta(),
         quote: "q-1".to_owned(),
@@ -500,7 +508,7 @@ fn reference_samples() -> Vec<Sample> {
     vec![
         sample(FraudLabel::CODEC, label.clone(), FraudLabel { meta: bare_meta(), ..label }),
         sample(FraudRules::CODEC, rules, FraudRules::default()),
-        sample(FeeSchedule::CODEC, schedule, bare_schedule),
+        fee_sample(),
         sample(FxQuote::CODEC, quote, FxQuote::default()),
         sample(Alert::CODEC, alert, bare_alert),
     ]

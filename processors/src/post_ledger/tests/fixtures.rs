@@ -97,6 +97,10 @@ fn state_bytes_stay_as_they_are() {
         Receipt { payment_type, amount_minor: 4_000, given_back_minor: 500, reversed: true, at: AT, exchange };
     check(RECEIPTS, &receipt);
     check(INCOMING_HOLDS, &IncomingHold { held_minor: 4_000 });
+}
+
+#[test]
+fn state_bytes_of_sweeps_and_of_what_waits_stay_as_they_are() {
     let sweep = Sweep {
         clock: Some(AT),
         outcomes_since: 63,
