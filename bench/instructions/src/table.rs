@@ -6,6 +6,9 @@ use crate::Result;
 
 /// Counts may differ by so much, in percent, before somebody has to look.
 const TOLERANCE_PERCENT: u64 = 10;
+/// And by so many: what the compiler inlines depends on the folder of the checkout, too, and was seen to move a small step
+/// by 118.
+const TOLERANCE_INSTRUCTIONS: u64 = 250;
 
 pub(crate) const ADVICE: &str = "If this is meant, or the compiler is another one, renew the table: UPDATE_GOLDEN=1 make guard\n\
      To see where the instructions go: valgrind --tool=callgrind --toggle-collect='*count::counted*' \
@@ -15,7 +18,7 @@ const HEAD: &str = "\
 # Instructions per record
 
 Written by `UPDATE_GOLDEN=1 make guard`. `make guard`, which is part of `make test`, counts them again and fails where a
-step takes over 10 % more, or so much less that the table no longer guards it. Callgrind counts a release build, so load
+step takes over 10 % and 250 instructions more, or so much less that the table no longer guards it. Callgrind counts a release build, so load
 and clock of the machine do not matter.
 
 Steps are named by the topic whose records they take: `decode` and `encode` are Avro with the header of the wire format,
@@ -79,8 +82,9 @@ impl Table {
 }
 
 fn judge(step: &str, before: u64, now: u64) -> Option<String> {
-    let percent = now.abs_diff(before) * 100 / before.max(1);
-    let is_within = now.abs_diff(before) * 100 <= before * TOLERANCE_PERCENT;
+    let difference = now.abs_diff(before);
+    let percent = difference * 100 / before.max(1);
+    let is_within = difference * 100 <= before * TOLERANCE_PERCENT || difference <= TOLERANCE_INSTRUCTIONS;
     match now > before {
         _ if is_within => None,
         true => Some(format!("{step} is {percent} % slower: {now} instructions, {before} before")),
@@ -105,13 +109,13 @@ mod tests {
 
     #[test]
     fn a_tenth_is_let_pass_and_more_is_named() {
-        let kept = table(&[("decode", 1_000), ("encode", 1_000), ("score", 1_000), ("gone", 1)]);
-        let counted = table(&[("decode", 1_100), ("encode", 1_101), ("score", 899), ("new", 1)]);
+        let kept = table(&[("decode", 10_000), ("encode", 10_000), ("score", 10_000), ("put", 900), ("gone", 1)]);
+        let counted = table(&[("decode", 11_000), ("encode", 11_001), ("score", 8_999), ("put", 1_150), ("new", 1)]);
         assert_eq!(
             kept.compare(&counted),
             [
-                "encode is 10 % slower: 1101 instructions, 1000 before",
-                "score is 10 % faster: 899 instructions, 1000 before; the table is out of date",
+                "encode is 10 % slower: 11001 instructions, 10000 before",
+                "score is 10 % faster: 8999 instructions, 10000 before; the table is out of date",
                 "new is not in the table",
                 "gone is in the table and was not run",
             ]
