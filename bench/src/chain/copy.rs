@@ -222,9 +222,7 @@ fn consumer_config(place: &Place) -> ClientConfig {
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error")
         .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        // When its queue is full, the client stops fetching for this long: a second, by default.
-        .set("fetch.queue.backoff.ms", "5");
+        .set("enable.auto.offset.store", "false");
     config
 }
 
