@@ -22,10 +22,13 @@ mod fields;
 mod fingerprint;
 #[cfg(test)]
 mod fixture;
+mod stores;
 mod strict_json;
 mod velocity;
 
 use tidemill_core::ProcessorSpec;
+
+pub use stores::{STORES, StoreType};
 
 /// Every processor a topology file can name, in the order in which the default topology runs them.
 pub const PROCESSORS: &[&ProcessorSpec] = &[

@@ -12,7 +12,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder};
+use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind};
 
 use crate::writer_schema::check_writer_schema;
 use crate::{
@@ -43,6 +43,10 @@ pub const CODECS: &[EventCodec] = &[
     FxQuote::CODEC,
     Alert::CODEC,
 ];
+
+/// Kinds whose events ask somebody outside the pipeline to act: to send a message, to call a system. A pipeline that is not
+/// live writes none of them, or what was asked for once would be asked for again.
+pub const ASKS_OUTSIDE: &[EventKind] = &[Notification::KIND];
 
 /// The longest text or byte field that decoding allocates for, whatever length its bytes claim.
 const FIELD_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -46,6 +46,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         telemetry,
         state_log: StateLogPolicy::default(),
         state_dir: instance_dir(&topology.state_dir, INSTANCE),
+        rehearsal: None,
         topology,
     });
     let options = RunOptions {

@@ -42,7 +42,8 @@ use tidemill_core::{
 };
 use tidemill_schemas::{FeeSchedule, PricedPayment, ScoredPayment};
 
-use allowance::{FEE_ALLOWANCES, Priced};
+pub(crate) use allowance::FEE_ALLOWANCES;
+use allowance::Priced;
 use table::FeeTable;
 
 pub static SPEC: ProcessorSpec = ProcessorSpec {

@@ -124,6 +124,7 @@ impl UnderTest {
             telemetry: Telemetry::new(&pipeline.name, "test", &pipeline.config_hash).expect("metrics have good names"),
             state_log: StateLogPolicy::default(),
             state_dir: instance_dir(&self.topology.state_dir, instance),
+            rehearsal: None,
         };
         let options = RunOptions {
             instance: instance.to_owned(),

@@ -1,12 +1,14 @@
 //! `tidemill state`: what the stores of tasks hold, read from the state log, as of now or of an earlier offset.
 
 use serde_json::{Value, json};
+use tidemill_processors::STORES;
 use tidemill_runtime::broker::TopicPartition;
 use tidemill_runtime::inspection::{StoreView, read_store};
 use tidemill_runtime::parking::{PARKED_INPUTS, PARKED_KEYS};
 use tidemill_topology::plan::Unit;
 
 use crate::args::{Global, StateAt, StateCommand};
+use crate::command::consume::mask;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::session::{Access, Session};
@@ -65,15 +67,16 @@ fn read(
     for task in (0..unit.tasks).filter(|task| at.task.is_none_or(|wanted| wanted == *task)) {
         let log = TopicPartition::new(topic.as_str(), task);
         let view = read_store(session.broker.as_ref(), &log, store, at.at_offset, &is_wanted)?;
-        found.extend(entries(task, store, &view).take(limit.saturating_sub(found.len())).collect::<Vec<_>>());
+        found
+            .extend(entries(task, store, &view, at.unmask).take(limit.saturating_sub(found.len())).collect::<Vec<_>>());
     }
     Ok(found)
 }
 
-fn entries<'v>(task: u32, store: &'v str, view: &'v StoreView) -> impl Iterator<Item = Value> + 'v {
+fn entries<'v>(task: u32, store: &'v str, view: &'v StoreView, unmask: bool) -> impl Iterator<Item = Value> + 'v {
     view.pairs.iter().map(move |(key, value)| {
         json!({
-            "task": task, "key": text(key), "value": decoded(store, value),
+            "task": task, "key": text(key), "value": decoded(store, value, unmask),
             "as_of": view.checkpoint.positions,
         })
     })
@@ -92,14 +95,20 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the engine keeps is shown as it is meant; what processors keep as the bytes behind their version.
-fn decoded(store: &str, value: &[u8]) -> Value {
+/// The value by the type of its store. One that no type reads is shown as the bytes behind its version.
+fn decoded(store: &str, value: &[u8], unmask: bool) -> Value {
     let engine = match store {
         name if name == PARKED_KEYS.name() => PARKED_KEYS.decode(value).ok().map(|parked| json!(parked)),
         name if name == PARKED_INPUTS.name() => PARKED_INPUTS.decode(value).ok().map(|parked| json!(parked)),
-        _ => None,
+        name => STORES.iter().find(|known| known.name == name).and_then(|known| (known.decode)(value).ok()),
     };
-    engine.unwrap_or_else(|| match value.split_first() {
+    let typed = engine.map(|mut value| {
+        if !unmask {
+            mask(&mut value);
+        }
+        value
+    });
+    typed.unwrap_or_else(|| match value.split_first() {
         Some((version, rest)) => json!({"version": version, "bytes": rest.len(), "hex": hex(rest)}),
         None => Value::Null,
     })

@@ -9,9 +9,10 @@ use tidemill_audit::{Action, Outcome};
 use crate::broker::{BrokerError, Isolation, TopicPartition, read_range};
 use crate::operator::{Operator, OperatorError};
 use crate::replay::notes::{copy_key, write_active, write_resolution};
-use crate::replay::plan::{Destination, Edit, Item, Plan, sha256};
+use crate::replay::plan::{Destination, Edit, Item, Plan};
 use crate::replay::write::send_back;
 use crate::replay::{Active, Filter, Letter, Notes, Resolution, ResolutionKind, RunState, read_letters};
+use crate::sealed::sha256;
 use crate::status;
 
 const BATCH_LETTERS_MAX: usize = 500;
@@ -383,10 +384,10 @@ impl<'a> Run<'a> {
     /// Waits while the stage is too far behind.
     fn wait_for_stage(&mut self, pace: &Pace) -> Result<(), ReplayError> {
         let Some(lag_max) = pace.lag_records_max else { return Ok(()) };
-        let input = self.plan.topic.strip_suffix(".dlq").unwrap_or_default();
         loop {
             let topology = self.operator.topology();
-            let Some((unit, _, _)) = topology.reader_of(input) else { return Ok(()) };
+            let input = topology.inputs().find(|input| input.dead_letters == self.plan.topic);
+            let Some((unit, _, _)) = input.and_then(|input| topology.reader_of(&input.topic)) else { return Ok(()) };
             let now_ms = self.operator.clock().unix_ms();
             let rows = status::unit_status(self.operator.broker().as_ref(), topology, unit, now_ms)?;
             if rows.iter().map(|row| row.lag_records).sum::<u64>() <= lag_max {

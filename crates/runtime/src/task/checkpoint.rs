@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::Outcome;
+use tidemill_topology::Colour;
 
 use crate::state_log::Cleaning;
 use crate::store::write_behind::WriteBehind;
@@ -15,7 +16,7 @@ pub const CHECKPOINT_KEY: &[u8] = b"\0checkpoint";
 /// Owner of a task that was given up in good order.
 pub const RELEASED: &str = "-";
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Behind `stage/topic`: the figures of records that were sent back.
 pub const REDRIVEN: &str = "#redrive";
@@ -37,6 +38,9 @@ pub struct Checkpoint {
     pub positions: BTreeMap<String, u64>,
     pub figures: Figures,
     pub cleaning: Cleaning,
+    /// Colour of the pipeline that takes over from this one. Nobody works for this task any more, unless to bring what is
+    /// under way to its end.
+    pub retired_for: Option<Colour>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,7 @@ mod tests {
             positions: BTreeMap::from([("payments.requested.v1".to_owned(), 8)]),
             figures: BTreeMap::from([("ingest/payments.requested.v1".to_owned(), figures)]),
             cleaning: Cleaning { written_bytes: 300, live_bytes: 200, ..Cleaning::default() },
+            retired_for: Colour::parse("green"),
         };
         let bytes = checkpoint.encode().expect("it can be encoded");
         assert_eq!(Checkpoint::decode(&bytes).expect("it can be decoded"), checkpoint);

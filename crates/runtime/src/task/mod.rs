@@ -137,6 +137,7 @@ impl Task {
             positions: self.positions.iter().map(|(topic, offset)| (topic.to_string(), *offset)).collect(),
             figures,
             cleaning: self.committed.cleaning.clone(),
+            retired_for: self.committed.retired_for.clone(),
         }
     }
 

@@ -54,7 +54,13 @@ pub enum WorkerError {
 impl WorkerError {
     /// Whether a guard has stopped the worker, and not a fault.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::ParkingFull { .. } | Self::CircuitOpen { .. } | Self::ParkedLeft { .. })
+        matches!(
+            self,
+            Self::ParkingFull { .. }
+                | Self::CircuitOpen { .. }
+                | Self::ParkedLeft { .. }
+                | Self::Start(StartError::Retired(_))
+        )
     }
 
     /// Whether it ends without anybody's doing.

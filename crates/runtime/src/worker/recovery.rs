@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::broker::{BrokerError, BrokerErrorKind, TopicPartition};
+use crate::task::restore::StartError;
 use crate::transaction::CommitEnd;
 use crate::worker::commit::{Committing, delete_dead};
 use crate::worker::{OWN_FAILURES_MAX, Worker, WorkerError};
@@ -118,6 +119,7 @@ impl Worker {
         loop {
             match self.recover(error) {
                 Err(WorkerError::Broker(next)) if next.kind != BrokerErrorKind::Misconfigured => error = next.into(),
+                Err(next) if next.is_refusal() => return Err(next),
                 Err(next @ (WorkerError::Store(_) | WorkerError::Start(_))) => error = next,
                 result => return result,
             }
@@ -142,6 +144,10 @@ impl Worker {
                 }
                 _ => self.abort(error),
             },
+            retired @ WorkerError::Start(StartError::Retired(_)) => {
+                self.output.transaction.abort(BrokerError::new(BrokerErrorKind::Abortable, "stop", "the worker stops"));
+                Err(retired)
+            }
             WorkerError::Store(_) | WorkerError::State(_) | WorkerError::Start(_) | WorkerError::Checkpoint(_) => {
                 let cause = BrokerError::new(BrokerErrorKind::Fatal, "use the store", error.to_string());
                 self.output.transaction.abort(BrokerError { kind: BrokerErrorKind::Abortable, ..cause.clone() });
