@@ -1,6 +1,7 @@
 //! `tidemill state`: what the stores of tasks hold, read from the state log, as of now or of an earlier offset.
 
 use serde_json::{Value, json};
+use tidemill_core::EventTime;
 use tidemill_processors::STORES;
 use tidemill_runtime::broker::TopicPartition;
 use tidemill_runtime::inspection::{StoreView, read_store};
@@ -13,6 +14,9 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::session::{Access, Session};
 
+/// Beyond the year 9999: what stands for never.
+const NEVER_MICROS: i64 = 253_402_300_800_000_000;
+
 pub(super) fn run(global: &Global, command: &StateCommand) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
     let (store, at) = match command {
@@ -20,9 +24,12 @@ pub(super) fn run(global: &Global, command: &StateCommand) -> Result<Exit, Failu
     };
     let unit = unit_of(&session, store)?;
     let found = match command {
-        StateCommand::Get { key, .. } => read(&session, unit, store, at, usize::MAX, |found| found == key.as_bytes())?,
+        StateCommand::Get { key, .. } => {
+            read(&session, unit, store, at, usize::MAX, |found| found == key.as_bytes() || text(found) == *key)?
+        }
         StateCommand::Scan { prefix, limit, .. } => {
-            read(&session, unit, store, at, *limit, |found| found.starts_with(prefix.as_bytes()))?
+            let is_wanted = |found: &[u8]| found.starts_with(prefix.as_bytes()) || text(found).starts_with(prefix);
+            read(&session, unit, store, at, *limit, is_wanted)?
         }
     };
     if global.json {
@@ -82,13 +89,52 @@ fn entries<'v>(task: u32, store: &'v str, view: &'v StoreView, unmask: bool) -> 
     })
 }
 
-/// Text where it is readable, hexadecimal digits otherwise.
+/// A key for people: text where it is readable, the parts of a key that consists of several, hexadecimal digits otherwise.
 fn text(bytes: &[u8]) -> String {
+    if let Some(parts) = parts(bytes) {
+        return parts.join("/");
+    }
     let is_readable = |text: &&str| !text.contains(|character: char| character.is_control() && character != '\0');
     match std::str::from_utf8(bytes).ok().filter(is_readable) {
         Some(text) => text.replace('\0', "/"),
         None => format!("0x{}", hex(bytes)),
     }
+}
+
+/// Texts behind their lengths in two bytes, as keys of several parts are made.
+fn parts(mut bytes: &[u8]) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<2>() {
+        let (part, after) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        parts.push(std::str::from_utf8(part).ok()?);
+        bytes = after;
+    }
+    (bytes.is_empty() && !parts.is_empty() && parts.iter().all(|part| !part.is_empty())).then_some(parts)
+}
+
+/// Currencies and times as they are written everywhere else.
+fn make_readable(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let letters = field.as_array().and_then(|bytes| bytes.iter().map(letter).collect::<Option<String>>());
+                let time = field.as_i64().filter(|micros| (0..NEVER_MICROS).contains(micros)).map(EventTime);
+                match (name.as_str(), letters, time) {
+                    ("currency", Some(letters), _) => *field = letters.into(),
+                    (name, _, Some(time)) if name == "at" || name.ends_with("_at") || name.ends_with("_time") => {
+                        *field = time.to_string().into();
+                    }
+                    _ => make_readable(field),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_readable),
+        _ => {}
+    }
+}
+
+fn letter(byte: &Value) -> Option<char> {
+    Some(char::from(u8::try_from(byte.as_u64()?).ok().filter(u8::is_ascii_uppercase)?))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -103,6 +149,7 @@ fn decoded(store: &str, value: &[u8], unmask: bool) -> Value {
         name => STORES.iter().find(|known| known.name == name).and_then(|known| (known.decode)(value).ok()),
     };
     let typed = engine.map(|mut value| {
+        make_readable(&mut value);
         if !unmask {
             mask(&mut value);
         }
@@ -112,4 +159,27 @@ fn decoded(store: &str, value: &[u8], unmask: bool) -> Value {
         Some((version, rest)) => json!({"version": version, "bytes": rest.len(), "hex": hex(rest)}),
         None => Value::Null,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_are_written_for_people() {
+        for (key, expected) in [
+            (&b"acc-1"[..], "acc-1"),
+            (b"\0\x04shop\0\x03p-1", "shop/p-1"),
+            (b"topic\0key", "topic/key"),
+            (b"\0\0\0\0\0\0\0\x07", "0x0000000000000007"),
+        ] {
+            assert_eq!(text(key), expected);
+        }
+        let mut value = json!({"currency": [69, 85, 82], "opened_at": 0, "next_expiry_at": i64::MAX, "seq": 7,
+            "list": [{"at": 1_000_000}]});
+        make_readable(&mut value);
+        let expected = json!({"currency": "EUR", "opened_at": "1970-01-01T00:00:00Z", "next_expiry_at": i64::MAX,
+            "seq": 7, "list": [{"at": "1970-01-01T00:00:01Z"}]});
+        assert_eq!(value, expected);
+    }
 }
