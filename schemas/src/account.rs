@@ -70,6 +70,33 @@ impl AccountKind {
     pub fn is_funds_checked(self) -> bool {
         !matches!(self, Self::Asset | Self::Expense)
     }
+
+    /// What the names of the ledger's own accounts of this kind begin with, before `.<task>.<currency>`; `None` for
+    /// kinds that are opened by a request.
+    pub const fn internal_name(self) -> Option<&'static str> {
+        match self {
+            Self::Fee => Some("fees"),
+            Self::InTransit => Some("in_transit"),
+            Self::Suspense => Some("suspense"),
+            Self::FxPosition => Some("fx_position"),
+            Self::FxSpread => Some("fx_spread"),
+            Self::Clearing => Some("clearing"),
+            Self::Customer
+            | Self::Merchant
+            | Self::Receivable
+            | Self::External
+            | Self::Asset
+            | Self::Liability
+            | Self::Income
+            | Self::Expense => None,
+        }
+    }
+
+    /// Whether each change of such an account is an entry of its own, so that its entries are numbered without gaps and
+    /// lead from balance to balance. Those that carry the other side of entries change without having one.
+    pub const fn numbers_entries(self) -> bool {
+        self.internal_name().is_none() || matches!(self, Self::Suspense)
+    }
 }
 
 /// A validated account request. In memory only, between `decode_account` and `post_ledger`.

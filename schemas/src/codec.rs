@@ -113,7 +113,7 @@ impl<E: Event + DeserializeOwned> EventDecoder for Decoder<E> {
 
 /// The parsed form of a schema text. Readers and writers borrow their schema, so each distinct text is kept for the
 /// life of the process: as many as there are registered versions in use.
-fn interned(schema_text: &str) -> Result<&'static Schema, DecodeError> {
+pub(crate) fn interned(schema_text: &str) -> Result<&'static Schema, DecodeError> {
     static SCHEMAS: OnceLock<Mutex<HashMap<String, &'static Schema>>> = OnceLock::new();
     let mut schemas = SCHEMAS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(schema) = schemas.get(schema_text) {

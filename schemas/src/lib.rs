@@ -11,6 +11,7 @@ pub mod dates;
 pub mod decision;
 pub mod exchange;
 pub mod fraud;
+pub mod json;
 pub mod ledger;
 pub mod notification;
 pub mod payment;
