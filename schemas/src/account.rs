@@ -15,7 +15,7 @@ pub struct AccountRequest {
     pub id: Option<String>,
     #[serde(deserialize_with = "text_or_null")]
     pub source: Option<String>,
-    /// `open`, `freeze`, `thaw`, `change_limit`, `close`.
+    /// `open`, `freeze`, `thaw`, `change_limit`, `change_segment`, `close`.
     #[serde(rename = "type", deserialize_with = "text_or_null")]
     pub request_type: Option<String>,
     #[serde(deserialize_with = "text_or_null")]
@@ -38,6 +38,9 @@ pub struct AccountRequest {
     /// On `close`, what becomes of open holds: `refuse` (when absent) or `release`.
     #[serde(deserialize_with = "text_or_null")]
     pub holds: Option<String>,
+    /// On `change_segment`, the new one; none when absent.
+    #[serde(deserialize_with = "text_or_null")]
+    pub segment: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,10 +114,23 @@ pub struct AccountCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountAction {
-    Open { customer: Option<String>, parent: Option<String>, currency: String, kind: AccountKind, limit_minor: i64 },
+    Open {
+        customer: Option<String>,
+        parent: Option<String>,
+        currency: String,
+        kind: AccountKind,
+        limit_minor: i64,
+    },
     Freeze(Sides),
     Thaw(Sides),
-    ChangeLimit { limit_minor: i64, currency: String },
+    ChangeLimit {
+        limit_minor: i64,
+        currency: String,
+    },
+    /// By which fees are priced; none takes the account out of every segment.
+    ChangeSegment {
+        segment: Option<String>,
+    },
     Close(OpenHolds),
 }
 

@@ -79,13 +79,14 @@ impl JsonReader {
     }
 
     pub fn read(&self, text: &[u8]) -> Result<AnyEvent, JsonError> {
-        let whole =
-            |code: &'static CodeSpec, message: String| JsonError { code, field: String::new(), message };
+        let whole = |code: &'static CodeSpec, message: String| JsonError { code, field: String::new(), message };
         let parsed: Result<Map<String, Json>, _> = serde_json::from_slice(text);
         let mut object = parsed.map_err(|error| {
             whole(&JSON_UNREADABLE, format!("is no JSON object, at column {} of the line", error.column()))
         })?;
-        object.entry("meta").or_insert_with(|| json!({"record_id": "", "produced_by": ""}));
+        if matches!(self.schema, Schema::Record(record) if record.lookup.contains_key("meta")) {
+            object.entry("meta").or_insert_with(|| json!({"record_id": "", "produced_by": ""}));
+        }
         let value = self.convert(self.schema, &Json::Object(object), "")?;
         // What is left is what Avro and serde cannot say about one field.
         let misfit = |what: String| whole(&JSON_FIELD_MISMATCH, what);

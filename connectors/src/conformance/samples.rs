@@ -5,10 +5,9 @@ use std::ops::Range;
 use tidemill_core::sink::{SinkBody, SinkPosition};
 use tidemill_core::{AnyEvent, EventKind, EventTime, Meta, SinkBatch, SinkRecord, SinkSpec};
 use tidemill_schemas::{
-    AccountBalance, AccountKind, AccountStatus, AggregatedBalance, Alert, CounterpartyProfile, Date, Decision, EntryKind,
-    Exchange,
-    LedgerEntry, NodeScope, Notification, PayerProfile, PaymentStatus, PaymentType, RuleHit, StatusCode, StatusPhase,
-    Verdict,
+    AccountBalance, AccountKind, AccountStatus, AggregatedBalance, Alert, CounterpartyProfile, Date, Decision,
+    EntryKind, Exchange, LedgerEntry, NodeScope, Notification, PayerProfile, PaymentStatus, PaymentType, RuleHit,
+    StatusCode, StatusPhase, Verdict,
 };
 
 const TOPIC_BALANCES: &str = "account_balance.v1";

@@ -4,13 +4,8 @@
 use tidemill_schemas::AccountKind;
 
 /// Those that carry the other side of entries: what they change by is not all in entries of their own.
-const UNNUMBERED: [AccountKind; 5] = [
-    AccountKind::Fee,
-    AccountKind::InTransit,
-    AccountKind::FxPosition,
-    AccountKind::FxSpread,
-    AccountKind::Clearing,
-];
+const UNNUMBERED: [AccountKind; 5] =
+    [AccountKind::Fee, AccountKind::InTransit, AccountKind::FxPosition, AccountKind::FxSpread, AccountKind::Clearing];
 
 /// Whether the column names an account of the kind, which must be one of the ledger's own.
 pub(super) fn is_of_kind(column: &str, kind: AccountKind) -> String {

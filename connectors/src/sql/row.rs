@@ -30,12 +30,7 @@ pub(super) fn payment<'a>(origin: Origin<'a>, status: &'a PaymentStatus, precede
         (&status.reference).into(),
     ];
     row.extend(exchange(status));
-    row.extend([
-        (&status.meta.record_id).into(),
-        origin.topic.into(),
-        origin.partition.into(),
-        origin.offset.into(),
-    ]);
+    row.extend([(&status.meta.record_id).into(), origin.topic.into(), origin.partition.into(), origin.offset.into()]);
     row
 }
 

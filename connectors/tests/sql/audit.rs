@@ -113,160 +113,61 @@ const ONCE: &str = "a payment has more than one final outcome";
 const TAMPERING: &[(&str, &[(&str, &str)])] = &[
     (
         "UPDATE account_balances SET posted_minor = 6 WHERE account_id = 'fees.0.EUR'",
-        &[
-            (SUM, "EUR by 1"),
-            (PROOF, "fees.0.EUR by 1"),
-        ],
+        &[(SUM, "EUR by 1"), (PROOF, "fees.0.EUR by 1")],
     ),
     (
         "UPDATE account_balances SET posted_minor = posted_minor + CASE account_id WHEN 'new' THEN 1 ELSE -1 END \
          WHERE account_id IN ('new', 'fees.0.EUR')",
-        &[
-            (PROOF, "fees.0.EUR by -1, new by 1"),
-            (LAST, "new"),
-        ],
+        &[(PROOF, "fees.0.EUR by -1, new by 1"), (LAST, "new")],
     ),
     (
         "UPDATE account_balances SET posted_minor = posted_minor + CASE account_id WHEN 'fx_spread.0.USD' THEN 1 ELSE -1 END \
          WHERE account_id IN ('fx_spread.0.USD', 'fx_position.0.USD')",
-        &[
-            (PROOF, "fx_position.0.USD by -1, fx_spread.0.USD by 1"),
-        ],
+        &[(PROOF, "fx_position.0.USD by -1, fx_spread.0.USD by 1")],
     ),
     (
         "UPDATE account_balances SET posted_minor = posted_minor + 1 WHERE account_id = 'clearing.0.EUR'",
-        &[
-            (SUM, "EUR by 1"),
-            (PROOF, "clearing.0.EUR by 1"),
-        ],
+        &[(SUM, "EUR by 1"), (PROOF, "clearing.0.EUR by 1")],
     ),
-    (
-        "UPDATE ledger_entries SET seq = 9 WHERE account_id = 'c' AND seq = 3",
-        &[
-            (NUM, "c"),
-        ],
-    ),
-    (
-        "UPDATE ledger_entries SET seq = 0 WHERE account_id = 'a' AND seq = 1",
-        &[
-            (NUM, "a"),
-        ],
-    ),
-    (
-        "UPDATE ledger_entries SET balance_after_minor = -249 WHERE account_id = 'a' AND seq = 1",
-        &[
-            (CHAIN, "a at 1"),
-        ],
-    ),
-    (
-        "DELETE FROM account_balances WHERE account_id = 'e' OR account_id = 'fx_spread.0.USD'",
-        &[
-            (LAST, "e"),
-        ],
-    ),
-    (
-        "DELETE FROM account_balances WHERE account_id = 'c'",
-        &[
-            (SUM, "EUR by -12"),
-            (PROOF, "c by -12"),
-            (LAST, "c"),
-        ],
-    ),
-    (
-        "UPDATE ledger_entries SET kind = 'fee' WHERE payment_id = 'p-1' AND kind = 'debit'",
-        &[
-            (DEBIT, "core/p-1"),
-        ],
-    ),
-    (
-        "UPDATE ledger_entries SET kind = 'debit' WHERE payment_id = 'p-1' AND kind = 'fee'",
-        &[
-            (DEBIT, "core/p-1"),
-        ],
-    ),
+    ("UPDATE ledger_entries SET seq = 9 WHERE account_id = 'c' AND seq = 3", &[(NUM, "c")]),
+    ("UPDATE ledger_entries SET seq = 0 WHERE account_id = 'a' AND seq = 1", &[(NUM, "a")]),
+    ("UPDATE ledger_entries SET balance_after_minor = -249 WHERE account_id = 'a' AND seq = 1", &[(CHAIN, "a at 1")]),
+    ("DELETE FROM account_balances WHERE account_id = 'e' OR account_id = 'fx_spread.0.USD'", &[(LAST, "e")]),
+    ("DELETE FROM account_balances WHERE account_id = 'c'", &[(SUM, "EUR by -12"), (PROOF, "c by -12"), (LAST, "c")]),
+    ("UPDATE ledger_entries SET kind = 'fee' WHERE payment_id = 'p-1' AND kind = 'debit'", &[(DEBIT, "core/p-1")]),
+    ("UPDATE ledger_entries SET kind = 'debit' WHERE payment_id = 'p-1' AND kind = 'fee'", &[(DEBIT, "core/p-1")]),
     (
         "UPDATE payment_statuses SET phase = 'repeat' WHERE payment_id = 'p-2' AND phase = 'outcome'",
-        &[
-            (DEBIT, "core/p-2"),
-            (BACK, "core/p-2"),
-        ],
+        &[(DEBIT, "core/p-2"), (BACK, "core/p-2")],
     ),
-    (
-        "UPDATE ledger_entries SET kind = 'fee' WHERE payment_id = 'p-2' AND kind = 'return'",
-        &[
-            (BACK, "core/p-2"),
-        ],
-    ),
-    (
-        "DELETE FROM payment_statuses WHERE payment_id = 'p-2' AND phase = 'update'",
-        &[
-            (BACK, "core/p-2"),
-        ],
-    ),
+    ("UPDATE ledger_entries SET kind = 'fee' WHERE payment_id = 'p-2' AND kind = 'return'", &[(BACK, "core/p-2")]),
+    ("DELETE FROM payment_statuses WHERE payment_id = 'p-2' AND phase = 'update'", &[(BACK, "core/p-2")]),
     (
         "UPDATE ledger_entries SET payment_id = 'p-1' WHERE payment_id = 'p-4' AND amount_minor = 1",
-        &[
-            (MOVED, "core/p-1, core/p-4"),
-        ],
+        &[(MOVED, "core/p-1, core/p-4")],
     ),
-    (
-        "UPDATE payment_statuses SET phase = 'outcome' WHERE phase = 'repeat'",
-        &[
-            (DEBIT, "core/p-1"),
-            (ONCE, "core/p-1"),
-        ],
-    ),
-    (
-        "UPDATE payment_statuses SET code = 'fraud_declined' WHERE code = 'amount_malformed'",
-        &[
-            (ONCE, "core/p-3"),
-        ],
-    ),
+    ("UPDATE payment_statuses SET phase = 'outcome' WHERE phase = 'repeat'", &[(ONCE, "core/p-1")]),
+    ("UPDATE payment_statuses SET code = 'fraud_declined' WHERE code = 'amount_malformed'", &[(ONCE, "core/p-3")]),
     (
         "DELETE FROM ledger_entries WHERE payment_id = 'e-1' AND kind = 'exchange'",
-        &[
-            (PROOF, "fx_position.0.USD by -108, in_transit.0.USD by 108"),
-            (MOVED, "core/e-1"),
-            (FX, "core/e-1"),
-        ],
+        &[(PROOF, "fx_position.0.USD by -108, in_transit.0.USD by 108"), (MOVED, "core/e-1"), (FX, "core/e-1")],
     ),
     (
         "DELETE FROM ledger_entries WHERE payment_id = 'x-1' AND kind = 'spread'",
-        &[
-            (PROOF, "fx_position.0.USD by 1, fx_spread.0.USD by -1"),
-            (FX, "core/x-1"),
-        ],
+        &[(PROOF, "fx_position.0.USD by 1, fx_spread.0.USD by -1"), (FX, "core/x-1")],
     ),
     (
         "UPDATE ledger_entries SET amount_minor = amount_minor - 1 WHERE payment_id = 'e-1' AND kind = 'spread'",
-        &[
-            (PROOF, "fx_position.0.USD by 1, fx_spread.0.USD by -1"),
-            (FX, "core/e-1"),
-        ],
+        &[(PROOF, "fx_position.0.USD by 1, fx_spread.0.USD by -1"), (FX, "core/e-1")],
     ),
     (
         "DELETE FROM ledger_entries WHERE payment_id = 'e-1' AND kind = 'debit'",
-        &[
-            (PROOF, "a by -100, fx_position.0.EUR by 100"),
-            (NUM, "a"),
-            (CHAIN, "a at 7"),
-            (DEBIT, "core/e-1"),
-        ],
+        &[(PROOF, "a by -100, fx_position.0.EUR by 100"), (NUM, "a"), (CHAIN, "a at 7"), (DEBIT, "core/e-1")],
     ),
-    (
-        "UPDATE payment_statuses SET bought_minor = 107 WHERE payment_id = 'e-2'",
-        &[
-            (FX, "core/e-2"),
-        ],
-    ),
+    ("UPDATE payment_statuses SET bought_minor = 107 WHERE payment_id = 'e-2'", &[(FX, "core/e-2")]),
     (
         "DELETE FROM ledger_entries WHERE payment_id = 'j-1' AND account_id = 'c'",
-        &[
-            (PROOF, "c by 4, in_transit.0.EUR by -4"),
-            (NUM, "c"),
-            (CHAIN, "c at 3"),
-            (MOVED, "core/j-1"),
-        ],
+        &[(PROOF, "c by 4, in_transit.0.EUR by -4"), (NUM, "c"), (CHAIN, "c at 3"), (MOVED, "core/j-1")],
     ),
     (
         "DELETE FROM ledger_entries WHERE payment_id = 'j-2' AND account_id = 'a'",
@@ -280,43 +181,18 @@ const TAMPERING: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "DELETE FROM ledger_entries WHERE payment_id = 'j-2' AND account_id = 'clearing.0.EUR' AND leg_no = 2",
-        &[
-            (PROOF, "clearing.0.EUR by -10, in_transit.0.EUR by 10"),
-            (MOVED, "core/j-2"),
-        ],
+        &[(PROOF, "clearing.0.EUR by -10, in_transit.0.EUR by 10"), (MOVED, "core/j-2")],
     ),
-    (
-        "DELETE FROM payment_statuses WHERE payment_id = 'j-2' AND phase = 'update'",
-        &[
-            (CONCLUDE, "core/j-2"),
-        ],
-    ),
-    (
-        "DELETE FROM payment_statuses WHERE payment_id = 'j-3'",
-        &[
-            (JOURNAL, "core/j-3"),
-        ],
-    ),
-    (
-        "DELETE FROM payment_statuses WHERE payment_id = 's-1' AND status = 'ACSC'",
-        &[
-            (DEBIT, "core/s-1"),
-        ],
-    ),
+    ("DELETE FROM payment_statuses WHERE payment_id = 'j-2' AND phase = 'update'", &[(CONCLUDE, "core/j-2")]),
+    ("DELETE FROM payment_statuses WHERE payment_id = 'j-3'", &[(JOURNAL, "core/j-3")]),
+    ("DELETE FROM payment_statuses WHERE payment_id = 's-1' AND status = 'ACSC'", &[(DEBIT, "core/s-1")]),
     (
         "UPDATE payment_statuses SET status = 'ACSC' WHERE payment_id = 's-2' AND phase = 'update'",
-        &[
-            (DEBIT, "core/s-2"),
-        ],
+        &[(DEBIT, "core/s-2")],
     ),
     (
         "DELETE FROM ledger_entries WHERE payment_id = 's-1' AND account_id = 'b'",
-        &[
-            (PROOF, "b by 30, in_transit.0.EUR by -30"),
-            (NUM, "b"),
-            (LAST, "b"),
-            (MOVED, "core/s-1"),
-        ],
+        &[(PROOF, "b by 30, in_transit.0.EUR by -30"), (NUM, "b"), (LAST, "b"), (MOVED, "core/s-1")],
     ),
 ];
 

@@ -6,8 +6,8 @@ use tidemill_connectors::CODES as SINK_CODES;
 use tidemill_core::{CodeSpec, reject};
 use tidemill_processors::PROCESSORS;
 use tidemill_runtime::conditions::{CONDITIONS, Condition};
-use tidemill_schemas::json::JSON_CODES;
 use tidemill_runtime::worker::{REDRIVE_UNADDRESSED, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+use tidemill_schemas::json::JSON_CODES;
 
 use crate::under_test::repository;
 

@@ -241,6 +241,9 @@ pub(crate) struct PreviewArgs {
     pub(crate) account: Option<String>,
     #[arg(long)]
     pub(crate) customer: Option<String>,
+    /// Segment of the debit account.
+    #[arg(long)]
+    pub(crate) segment: Option<String>,
     /// When the payment is made, RFC 3339; now when absent.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,

@@ -51,7 +51,10 @@ pub(super) fn in_transit(global: &Global) -> Result<Exit, Failure> {
             ]);
         }
     }
-    output::table(&["sink", "currency", "amount", "payments", "oldest", "arrived ahead", "accounts", "clearing"], &rows)?;
+    output::table(
+        &["sink", "currency", "amount", "payments", "oldest", "arrived ahead", "accounts", "clearing"],
+        &rows,
+    )?;
     Ok(Exit::Ok)
 }
 

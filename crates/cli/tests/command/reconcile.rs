@@ -112,6 +112,71 @@ fn booked() -> Tidemill {
     tidemill
 }
 
+/// How each payment was answered, in the order of the answers.
+const ANSWERS: [&str; 16] = [
+    "e-1 ACSC ok",
+    "e-2 ACSC ok",
+    "e-3 ACSC ok, RJCT credit_account_not_found",
+    "f-1 ACSC ok",
+    "j-1 ACSC ok",
+    "j-2 PDNG ok, ACSC ok",
+    "j-3 PDNG ok, RJCT insufficient_funds",
+    "j-4 ACSC ok, PART credit_account_not_found",
+    "j-5 PDNG ok, RJCT insufficient_funds",
+    "j-6 RJCT insufficient_funds",
+    "k-1 ACSC ok",
+    "s-1 PDNG ok, ACSC ok",
+    "s-2 PDNG ok, CANC ok",
+    "s-3 PDNG ok, PDNG insufficient_funds",
+    "s-4 PDNG ok, RJCT insufficient_funds",
+    "x-1 ACSC ok",
+];
+
+/// What is done to the tables, and how the findings begin that it leads to, all of them.
+const TAMPERING: [(&str, &[&str]); 9] = [
+    (
+        "UPDATE account_balances SET posted_minor = posted_minor + 1 WHERE kind = 'fx_position' AND currency = 'EUR' \
+         AND seq > 0",
+        &["posted balances", "a balance is not what the entries"],
+    ),
+    (
+        "UPDATE account_balances SET posted_minor = posted_minor - 1 WHERE kind = 'clearing' AND seq > 0",
+        &["posted balances", "a balance is not what the entries"],
+    ),
+    (
+        "DELETE FROM ledger_entries WHERE payment_id = 'j-1' AND account_id = 'c'",
+        &[
+            "a balance is not what the entries",
+            "entries are not numbered",
+            "a balance does not follow",
+            "money of a payment",
+        ],
+    ),
+    (
+        "DELETE FROM ledger_entries WHERE payment_id = 'j-2' AND account_id LIKE 'clearing.%' AND kind = 'debit'",
+        &["a balance is not what the entries", "money of a payment"],
+    ),
+    (
+        "DELETE FROM ledger_entries WHERE payment_id = 'e-1' AND kind = 'exchange'",
+        &["a balance is not what the entries", "money of a payment", "an exchange was not booked"],
+    ),
+    (
+        "DELETE FROM ledger_entries WHERE payment_id = 'x-1' AND kind = 'spread'",
+        &["a balance is not what the entries", "an exchange was not booked"],
+    ),
+    (
+        "DELETE FROM ledger_entries WHERE payment_id = 'e-2' AND kind = 'debit'",
+        &[
+            "a balance is not what the entries",
+            "entries are not numbered",
+            "a balance does not follow",
+            "a payment was posted",
+        ],
+    ),
+    ("DELETE FROM payment_statuses WHERE payment_id = 's-1' AND phase = 'update'", &["a payment was posted"]),
+    ("DELETE FROM payment_statuses WHERE payment_id = 'j-3' AND phase = 'update'", &["a journal that collected"]),
+];
+
 #[test]
 fn everything_the_ledger_does_adds_up_and_what_does_not_is_found() {
     let tidemill = booked();
@@ -122,8 +187,81 @@ fn everything_the_ledger_does_adds_up_and_what_does_not_is_found() {
              SELECT * FROM payment_statuses ORDER BY recorded_at, source_partition, source_offset) \
          WHERE payment_id GLOB '[ejsfxk]-*' GROUP BY payment_id ORDER BY payment_id",
     );
-    println!("{answers:#?}");
-    let reconciled = tidemill.run("reconcile --json");
-    let reconciled: Value = crate::tidemill::parse(&reconciled.stdout);
-    assert_eq!(reconciled["findings"], json!([]));
+    assert_eq!(answers, ANSWERS);
+    assert_eq!(tidemill.run("reconcile --json").json()["findings"], json!([]));
+
+    let quiet = tidemill.run("reconcile --in-transit --json").json();
+    let currencies = quiet[0]["currencies"].as_array().expect("a list");
+    assert_eq!(currencies.len(), 2, "EUR and USD: {quiet}");
+    for currency in currencies {
+        for nothing in ["amount_minor", "payments", "arrived_ahead", "accounts_minor", "clearing_minor"] {
+            assert_eq!(currency[nothing], json!(0), "{currency}");
+        }
+    }
+    let period = "--from 2026-01-01 --until 2027-01-01";
+    for account in ["a", "b", "c", "a-usd", "poor", "frozen"] {
+        let statement = tidemill.run(&format!("statement {account} {period} --json"));
+        assert_eq!(statement.code, Some(0), "{account}: {}", statement.stderr);
+    }
+    let internal = "SELECT account_id FROM account_balances WHERE kind IN ('fx_position', 'fx_spread', 'clearing')";
+    for account in sqlite(&file, internal) {
+        let statement = tidemill.run(&format!("statement {account} {period}"));
+        assert_eq!((statement.code, statement.stdout.as_str()), (Some(1), ""), "{account}");
+        assert!(statement.stderr.contains("has no statement"), "{account}: {}", statement.stderr);
+    }
+
+    let sound = std::fs::read(&file).expect("nobody writes to it");
+    for (tampering, expected) in TAMPERING {
+        sqlite(&file, &format!("{tampering} RETURNING ''"));
+        let reconciled = tidemill.run("reconcile --json");
+        assert_eq!(reconciled.code, Some(1), "{tampering}");
+        let reconciled: Value = crate::tidemill::parse(&reconciled.stdout);
+        let findings: Vec<&str> = texts(&reconciled["findings"]);
+        let named = |(finding, begins): (&&str, &&str)| finding.starts_with(&format!("sqlite: {begins}"));
+        let is_expected = findings.len() == expected.len() && findings.iter().zip(expected).all(named);
+        assert!(is_expected, "{tampering}: {findings:#?}");
+        std::fs::write(&file, &sound).expect("can be put back");
+    }
+    assert_eq!(tidemill.run("reconcile --json").json()["findings"], json!([]));
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text")).collect()
+}
+
+#[test]
+fn an_analyst_can_ask_what_was_exchanged() {
+    let tidemill = booked();
+    let file = tidemill.folder().join("data/read-model.sqlite");
+    let exchanged = "SELECT payment_id || ' ' || quote || ' ' || sold_minor || ' ' || sold_currency || ' ' || bought_minor \
+                     || ' ' || bought_currency || ' ' || spread_minor FROM payments WHERE quote IS NOT NULL ORDER BY 1";
+    assert_eq!(
+        sqlite(&file, exchanged),
+        [
+            "e-1 eur-usd 10000 EUR 10800 USD 50",
+            "e-2 eur-usd 999 EUR 1078 USD 6",
+            "e-3 eur-usd 700 EUR 756 USD 4",
+            "x-1 eur-usd 999 EUR 1078 USD 6",
+        ]
+    );
+    let lines = "SELECT count(*) || '' FROM ledger_entries WHERE quote = 'eur-usd'";
+    assert_eq!(sqlite(&file, lines), ["18"], "every line of an exchange names its quote");
+    let earned = "SELECT currency || ' ' || sum(posted_minor) FROM account_balances WHERE kind = 'fx_spread' \
+                  GROUP BY currency";
+    assert_eq!(sqlite(&file, earned), ["USD 50"], "two of three were undone");
+}
+
+/// Nothing was opened, so no payment was answered either.
+#[test]
+fn refused_account_requests_are_no_answers_to_payments() {
+    let tidemill = Tidemill::new();
+    tidemill.run("apply --yes").text();
+    let close = json!({
+        "id": "r-1", "source": "core", "type": "close", "account": "a", "created_at": "2026-01-01T00:00:00Z",
+    });
+    tidemill.feed("produce accounts.requested.v1 --key account", format!("{close}\n").as_bytes()).text();
+    let lost = payment("p-1 transfer a>b 1.00", 0);
+    tidemill.feed("produce payments.requested.v1", lost.as_bytes()).text();
+    tidemill.run("run --until-idle").text();
+    assert_eq!(tidemill.run("reconcile --json").json()["findings"], json!([]));
 }

@@ -33,6 +33,8 @@ COMMENT ON COLUMN payment_statuses.spread_minor IS 'What the house kept, in mino
 COMMENT ON COLUMN ledger_entries.quote IS 'Quote that an exchange goes by, on all of its lines.';
 COMMENT ON COLUMN ledger_entries.booking_date IS 'Business day whose books the line is in; empty where no calendar is kept.';
 COMMENT ON COLUMN ledger_entries.value_date IS 'Day from which on the amount bears interest; empty where no calendar is kept.';
+COMMENT ON COLUMN payments.fee_minor IS 'Fee charged to the payer, in minor units: on top of amount_minor, or deducted from it where the schedule says so.';
+COMMENT ON COLUMN account_requests.action IS 'open, freeze, thaw, change_limit, change_segment or close.';
 COMMENT ON COLUMN payments.status IS 'ISO 20022 word: ACSC posted, RJCT rejected or returned, PDNG money is held, or the payment waits, CANC what was pending has ended without a payment, PART one leg of a journal came back.';
 COMMENT ON COLUMN payment_statuses.status IS 'ISO 20022 word: ACSC posted, RJCT rejected or returned, PDNG money is held, or the payment waits, CANC what was pending has ended, RCVD received before, PART one leg of a journal came back.';
 COMMENT ON COLUMN payment_statuses.phase IS 'outcome: the one answer to a request. repeat: answer to a resend. update: something happened after the outcome: a return, the end of a hold, what became of a payment that waited. Requests = outcomes + repeats.';

@@ -143,14 +143,7 @@ impl Target {
                 self.without_key
             }
         };
-        self.producer.send(&Outgoing {
-            topic: &self.topic,
-            partition,
-            timestamp_ms,
-            key,
-            value,
-            headers: &[],
-        })
+        self.producer.send(&Outgoing { topic: &self.topic, partition, timestamp_ms, key, value, headers: &[] })
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
