@@ -142,7 +142,7 @@ fn quote(id: &str, change: fn(&mut Value)) -> String {
 #[test]
 fn events_are_written_in_the_registered_schema_under_their_own_key() {
     let tidemill = Tidemill::new();
-    let lines = quote("q-1", |_| ()) + &quote("q-2", |_| ());
+    let lines = [quote("q-1", |_| ()), quote("q-2", |_| ())].concat();
     let produced = tidemill.feed(&format!("produce {QUOTES} --json"), lines.as_bytes()).json();
     assert_eq!([&produced["records"], &produced["skipped"]], [&json!(2), &json!(0)]);
     let shown = tidemill.run(&format!("consume {QUOTES} --key q-2")).json_lines();
@@ -183,7 +183,7 @@ fn a_line_that_is_no_event_is_named_with_its_code_and_field_and_not_quoted() {
         ("reference_refused", "buy_currency", |quote| quote["buy_currency"] = json!("EUR")),
         ("reference_refused", "spread", |quote| quote["spread"] = json!("2")),
     ];
-    let mut lines = quote("q-0", |_| ()) + "no JSON\n";
+    let mut lines = format!("{}no JSON\n", quote("q-0", |_| ()));
     lines.extend(cases.iter().map(|(_, _, change)| quote("q-1", *change)));
     lines.push_str(&quote("q-9", |_| ()));
     let produced = tidemill.feed(&format!("produce {QUOTES} --json"), lines.as_bytes());
