@@ -2,6 +2,7 @@
 //! code with the first, and agrees with it on every answer and every balance.
 
 mod rules;
+mod terms;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -9,6 +10,7 @@ use tidemill_core::partition::partition_of;
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
 use tidemill_schemas::{AccountKind, Exchange, FeeCharge, FeeRefund, PaymentType as Type, Remainder, Verdict};
 
+use self::terms::{arriving, can_go_back, lasts, on_top, same_body, waits};
 use super::world::Pay;
 
 pub(super) const HOLD_MICROS: i64 = 7 * 86_400_000_000;
@@ -640,56 +642,6 @@ fn change(hold: &mut RefHold, pay: &Pay) {
             }
         }
     }
-}
-
-fn can_go_back(how: Type, what: Type) -> bool {
-    match how {
-        Type::ChargebackReversal => what == Type::Chargeback,
-        Type::Reverse if what == Type::FxExchange => true,
-        Type::Reverse if what == Type::Journal => false,
-        _ => matches!(
-            what,
-            Type::Transfer | Type::Deposit | Type::Withdrawal | Type::Capture | Type::ForcePost | Type::Journal
-        ),
-    }
-}
-
-/// What the payer gives beside the amount.
-fn on_top(pay: &Pay) -> i128 {
-    match pay.fee_terms.charge {
-        FeeCharge::OnTop => i128::from(pay.fee_minor),
-        FeeCharge::Deducted => 0,
-    }
-}
-
-/// Amount and currency that the credit account is offered.
-fn arriving(pay: &Pay) -> (i128, &str) {
-    match &pay.exchange {
-        None => (i128::from(pay.amount_minor) + on_top(pay) - i128::from(pay.fee_minor), &pay.currency),
-        Some(exchange) if pay.payment_type == Type::Reverse => {
-            (i128::from(exchange.sold_minor), &exchange.sold_currency)
-        }
-        Some(exchange) => (i128::from(exchange.bought_minor), &exchange.bought_currency),
-    }
-}
-
-/// Whether the time of a payment is still to come.
-fn waits(pay: &Pay, at: i64, now: i64) -> bool {
-    pay.waits_micros.is_some_and(|micros| at + micros > now)
-}
-
-fn lasts(pay: &Pay) -> i64 {
-    pay.lasts_micros.unwrap_or(HOLD_MICROS)
-}
-
-fn same_body(one: &Pay, other: &Pay) -> bool {
-    (one.payment_type, &one.to, one.amount_minor, &one.currency)
-        == (other.payment_type, &other.to, other.amount_minor, &other.currency)
-        && one.exchange.as_ref().map(|exchange| &exchange.quote)
-            == other.exchange.as_ref().map(|exchange| &exchange.quote)
-        && (one.waits_micros, one.retries_micros) == (other.waits_micros, other.retries_micros)
-        && (&one.debits, &one.credits) == (&other.debits, &other.credits)
-        && (&one.reference, one.lasts_micros, one.remainder) == (&other.reference, other.lasts_micros, other.remainder)
 }
 
 fn freeze(account: &mut RefAccount, sides: Sides, frozen: bool) {

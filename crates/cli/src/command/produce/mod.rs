@@ -31,11 +31,7 @@ pub(super) fn run(global: &Global, args: &ProduceArgs) -> Result<Exit, Failure> 
         session.provision()?;
     }
     let mut target = Target::open(&session.broker, &args.topic)?;
-    let mut typed = if args.raw { None } else { Typed::of(&session, &args.topic)? };
-    if args.tombstone && typed.is_none() {
-        let message = format!("{} is no topic of events, so a line does not say which key to take back", args.topic);
-        return Err(Failure::new(Exit::Usage, message));
-    }
+    let mut typed = typed(&session, args)?;
     let stop = Stop::on_signals()?;
     let mut progress = Progress::new("produced", args.total.or(args.limit).unwrap_or(0));
     let started_at = Instant::now();
@@ -95,6 +91,16 @@ pub(super) fn run(global: &Global, args: &ProduceArgs) -> Result<Exit, Failure> 
         (false, 0) => Exit::Ok,
         (false, _) => Exit::Partial,
     })
+}
+
+/// How lines become events, unless the senders decide their form.
+fn typed(session: &Session, args: &ProduceArgs) -> Result<Option<Typed>, Failure> {
+    let typed = if args.raw { None } else { Typed::of(session, &args.topic)? };
+    if args.tombstone && typed.is_none() {
+        let message = format!("{} is no topic of events, so a line does not say which key to take back", args.topic);
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    Ok(typed)
 }
 
 fn report(global: &Global, args: &ProduceArgs, [done, skipped]: [u64; 2], took: Duration) -> Result<(), Failure> {
