@@ -70,7 +70,7 @@ pub(super) fn void<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Resu
     book.set_aside(payer, -held_minor, &payment.credit_account)?;
     let update = Update { status: StatusCode::CANC, code: OK, reason: "voided", at: payment.created_at };
     let authorisation = Some(Authorisation { identity, outcome, hold, update: Some(update) });
-    Ok(Decided { book, payer, moves: Moves::Nothing, hold: None, authorisation, exchange: None })
+    Ok(Decided { authorisation, ..Decided::new(book, payer, Moves::Nothing) })
 }
 
 /// Checks `amount_overflow` and `insufficient_funds`.
@@ -87,7 +87,7 @@ fn set_aside<'a>(
     if !is_covered {
         return Err(PaymentCode::InsufficientFunds.into());
     }
-    Ok(Decided { book, payer, moves: Moves::Hold, hold: None, authorisation: None, exchange: None })
+    Ok(Decided::new(book, payer, Moves::Hold))
 }
 
 /// The hold that is referred to; one that was refused is not open.

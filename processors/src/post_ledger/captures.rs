@@ -36,7 +36,7 @@ pub(super) fn capture<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
     let (book, payer) = request.debit(payer, take, context)?;
     let update = Update { status: StatusCode::ACSC, code: OK, reason: "captured", at: payment.created_at };
     let authorisation = Authorisation { identity, outcome, hold, update: is_final.then_some(update) };
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: Some(authorisation), exchange: None })
+    Ok(Decided { authorisation: Some(authorisation), ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// The percentage is of what is authorised; a fraction of a minor unit is not allowed beyond it.
@@ -66,7 +66,7 @@ pub(super) fn force_post<'a>(request: &Request<'a>, context: &mut Context<'_>) -
     }
     let take = Take { hold_minor, needed_minor: 0, funds: Funds::Forced };
     let (book, payer) = request.debit(payer, take, context)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation, exchange: None })
+    Ok(Decided { authorisation, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// Ends the hold as captured, however it stands, and returns what was set aside until now.

@@ -40,7 +40,7 @@ pub(super) fn debit<'a>(
         return Err(PaymentCode::InsufficientFunds.into());
     }
     let exchange = Some(Box::new(exchange.clone()));
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange })
+    Ok(Decided { exchange, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// What an exchange changes in the task where it is decided. Signed: what an account gives is less than zero.

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_core::{AnyEvent, Context, EventTime, Meta, Reject, StateError, StateValue, Store};
 use tidemill_schemas::payment::{identity, identity_parts};
-use tidemill_schemas::{Instruction, InstructionKind, PricedPayment, StatusCode, StatusPhase};
+use tidemill_schemas::{FeeRefund, Instruction, InstructionKind, PricedPayment, StatusCode, StatusPhase};
 
 use super::Config;
 use super::accounts::{ACCOUNTS, Account};
@@ -61,7 +61,7 @@ pub(super) fn wait<'a>(
     let mut book = request.book(context);
     let payer = Account { waiting: payer.waiting + 1, last_event_time: now, ..payer.clone() };
     let payer = book.add(request.payment.debit_account.clone(), payer);
-    Ok(Some(Decided { book, payer, moves: Moves::Later, hold: None, authorisation: None, exchange: None }))
+    Ok(Some(Decided::new(book, payer, Moves::Later)))
 }
 
 /// Keeps a payment until it is due.
@@ -122,6 +122,9 @@ fn execution(scheduled: &Scheduled) -> AnyEvent {
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
     })
 }
 
@@ -200,7 +203,7 @@ fn post(
     account.waiting = account.waiting.saturating_sub(1);
     let customer = priced.payment.customer.clone().or_else(|| account.customer.clone());
     book.write(context)?;
-    payments::send(priced, outcome, customer, context);
+    payments::send(priced, outcome, None, customer, context);
     Ok(())
 }
 
@@ -244,7 +247,7 @@ pub(super) fn cancel<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Re
     tell(&priced, told, &identity, outcome, context)?;
     let mut book = request.book(context);
     let payer = book.add(payment.debit_account.clone(), payer);
-    Ok(Decided { book, payer, moves: Moves::Nothing, hold: None, authorisation: None, exchange: None })
+    Ok(Decided::new(book, payer, Moves::Nothing))
 }
 
 fn due_key(due_at: EventTime, identity: &[u8]) -> Vec<u8> {

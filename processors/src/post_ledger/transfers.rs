@@ -16,8 +16,8 @@ pub(super) fn transfer<'a>(request: &Request<'a>, context: &mut Context<'_>) -> 
     if let Some(waits) = scheduled::wait(request, &payer, context)? {
         return Ok(waits);
     }
-    let needed_minor = i128::from(request.payment.amount_minor) + i128::from(request.fee_minor);
+    let needed_minor = i128::from(request.sent_minor) + i128::from(request.fee_minor);
     let take = Take { hold_minor: 0, needed_minor, funds: Funds::Checked };
     let (book, payer) = request.debit(payer, take, context)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange: None })
+    Ok(Decided::new(book, payer, Moves::Money))
 }

@@ -191,7 +191,7 @@ pub(crate) struct ProduceArgs {
     /// Field of the record and how it is made of the columns: `debit_account=c-{CUSTOMER_ID}`, `currency=EUR`.
     #[arg(long = "map", value_name = "FIELD=TEMPLATE", value_parser = key_value)]
     pub(crate) map: Vec<(String, String)>,
-    /// Field whose value is the key of the record.
+    /// Field whose value is the key of the record. Events know their own.
     #[arg(long, default_value = "debit_account")]
     pub(crate) key: String,
     /// Field that holds the record's time (RFC 3339).
@@ -209,6 +209,12 @@ pub(crate) struct ProduceArgs {
     /// Records to expect, for the progress bar.
     #[arg(long)]
     pub(crate) total: Option<u64>,
+    /// Takes back what lies under the key of each line's event: a schedule, a rule set or a quote that is to be forgotten.
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) tombstone: bool,
+    /// Writes each line as it is, also where the topology says that events of one kind lie in the topic.
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -235,6 +241,9 @@ pub(crate) struct PreviewArgs {
     pub(crate) account: Option<String>,
     #[arg(long)]
     pub(crate) customer: Option<String>,
+    /// Segment of the debit account.
+    #[arg(long)]
+    pub(crate) segment: Option<String>,
     /// When the payment is made, RFC 3339; now when absent.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,

@@ -16,6 +16,7 @@ mod kafka_standby;
 mod kafka_succession;
 mod kafka_transactions;
 mod parked;
+mod reconcile;
 mod records;
 mod sql;
 mod statement;

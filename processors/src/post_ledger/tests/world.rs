@@ -10,7 +10,7 @@ use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Outcome
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{
-    AccountCommand, AccountStatus, Alert, Exchange, Instruction, InstructionKind, LedgerEntry, PaymentStatus,
+    AccountCommand, AccountStatus, Alert, Exchange, FeeTerms, Instruction, InstructionKind, LedgerEntry, PaymentStatus,
     PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
 };
 use tidemill_testkit::Driver;
@@ -59,6 +59,7 @@ pub(super) struct Pay {
     pub(super) to: String,
     pub(super) amount_minor: i64,
     pub(super) fee_minor: i64,
+    pub(super) fee_terms: FeeTerms,
     pub(super) currency: String,
     pub(super) reference: Option<String>,
     /// After `created_at`.
@@ -84,6 +85,7 @@ impl Pay {
             to: to.to_owned(),
             amount_minor,
             fee_minor: 0,
+            fee_terms: FeeTerms::default(),
             currency: "EUR".to_owned(),
             reference: None,
             lasts_micros: None,
@@ -193,6 +195,7 @@ impl World {
             payment,
             fee_minor: pay.fee_minor,
             fee_schedule,
+            fee_terms: pay.fee_terms,
             exchange: pay.exchange.clone().map(Box::new),
             dates: None,
         }
