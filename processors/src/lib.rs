@@ -24,6 +24,7 @@ mod fingerprint;
 mod fixture;
 mod strict_json;
 mod velocity;
+mod zones;
 
 use tidemill_core::ProcessorSpec;
 

@@ -18,7 +18,7 @@ use crate::writer_schema::check_writer_schema;
 use crate::{
     AccountBalance, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare, CustomerPreferences,
     Decision, FeeSchedule, FraudLabel, FraudRules, FxQuote, Instruction, LedgerEntry, Notification, Payment,
-    PaymentRequest, PaymentStatus, ScreenedPayment,
+    PaymentLimit, PaymentRequest, PaymentStatus, PostingCalendar, ScreenedPayment,
 };
 
 /// Every kind of event that lies on a topic.
@@ -41,6 +41,8 @@ pub const CODECS: &[EventCodec] = &[
     FraudRules::CODEC,
     FeeSchedule::CODEC,
     FxQuote::CODEC,
+    PaymentLimit::CODEC,
+    PostingCalendar::CODEC,
     Alert::CODEC,
 ];
 

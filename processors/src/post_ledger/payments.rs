@@ -13,6 +13,7 @@ use super::codes::{OK, PaymentCode};
 use super::exchanges::Swap;
 use super::holds::{self, Hold};
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::payment_limits::{Broken, Counts};
 use super::{Config, authorisations, captures, exchanges, give_back, journals, scheduled, transfers};
 use crate::fingerprint::Fingerprint;
 
@@ -29,6 +30,8 @@ pub(super) struct Request<'a> {
 /// Why judging ends early.
 pub(super) enum Stop {
     Refused(PaymentCode),
+    /// By a limit on payments, which can say what it leaves.
+    Limited(Broken),
     /// Not the payment's fault.
     Broken(Reject),
 }
@@ -68,6 +71,8 @@ pub(super) struct Decided<'a> {
     pub(super) authorisation: Option<Authorisation>,
     /// What is sold and bought, or on a reversal was.
     pub(super) exchange: Option<Box<Exchange>>,
+    /// What it uses of limits.
+    pub(super) counts: Counts,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,6 +109,9 @@ pub(super) fn process(priced: PricedPayment, config: Config, context: &mut Conte
     match carry_out(&priced, body, &identity, config, context) {
         Ok(()) => Ok(Flow::Done(Outcome::Posted)),
         Err(Stop::Refused(code)) => Err(Reject::new(code.spec()).about(Box::new(priced))),
+        Err(Stop::Limited(Broken { code, detail })) => {
+            Err(Reject::new(code.spec()).because(detail).about(Box::new(priced)))
+        }
         Err(Stop::Broken(reject)) => Err(reject),
     }
 }
@@ -153,6 +161,7 @@ fn carry_out(
         holds::announce(&identity, &outcome, payment.created_at, context);
     }
     decided.book.write(context)?;
+    decided.counts.write(identity, context.state)?;
     match decided.moves {
         Moves::Money => send(priced, &outcome, customer.clone(), context),
         Moves::Collecting => {
