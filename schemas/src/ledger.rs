@@ -153,6 +153,9 @@ pub struct Instruction {
     pub booking_date: Option<Date>,
     #[serde(default)]
     pub value_date: Option<Date>,
+    /// On `execute`: how the payment was made, by which its calendar is found.
+    #[serde(default)]
+    pub channel: Option<String>,
 }
 
 topic_event! {

@@ -196,6 +196,7 @@ pub(super) fn announce(identity: &[u8], outcome: &PaymentOutcome, at: EventTime,
         exchange: None,
         booking_date: None,
         value_date: None,
+        channel: None,
     });
     context.effects.emit("instructions", announcement);
 }

@@ -343,6 +343,7 @@ fn instruction(priced: &PricedPayment, outcome: &PaymentOutcome, customer: Optio
         exchange: outcome.exchange.clone(),
         booking_date: priced.dates.map(|dates| dates.booking_date),
         value_date: priced.dates.map(|dates| dates.value_date),
+        channel: None,
     };
     let arriving = Swap::behind(&instruction).map(|swap| (swap.transit_minor, swap.transit_currency.to_owned()));
     if let Some((amount_minor, currency)) = arriving {

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{AnyEvent, Context, EventTime, Meta, Reject, StateError, StateValue, Store};
 use tidemill_schemas::payment::{identity, identity_parts};
-use tidemill_schemas::{Instruction, InstructionKind, PricedPayment, StatusCode, StatusPhase};
+use tidemill_schemas::{Instruction, InstructionKind, PostingDates, PricedPayment, StatusCode, StatusPhase};
 
 use super::Config;
 use super::accounts::{ACCOUNTS, Account};
@@ -133,6 +133,7 @@ fn execution(scheduled: &Scheduled) -> AnyEvent {
         exchange: None,
         booking_date: None,
         value_date: None,
+        channel: Some(payment.channel.clone()),
     })
 }
 
@@ -149,6 +150,9 @@ pub(super) fn execute(instruction: &Instruction, config: Config, context: &mut C
     let retries = priced.payment.retry_until.is_some_and(|until| retry_at <= until);
     // It is made now, as far as the books are concerned.
     priced.payment.created_at = due_at;
+    if let Some((booking_date, value_date)) = instruction.booking_date.zip(instruction.value_date) {
+        priced.dates = Some(PostingDates { booking_date, value_date });
+    }
     let told = match post(&priced, &identity, &outcome, config, context) {
         Ok(()) => Told::new(StatusCode::ACSC, OK, "executed", Aftermath::Executed),
         Err(Stop::Broken(reject)) => return Err(reject),

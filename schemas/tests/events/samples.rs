@@ -358,6 +358,7 @@ fn instruction_sample() -> Sample {
         exchange: Some(Box::new(exchange())),
         booking_date: Some(Date(20_484)),
         value_date: Some(Date(20_485)),
+        channel: text("web"),
     };
     let bare_instruction = Instruction {
         meta: bare_meta(),
@@ -367,6 +368,7 @@ fn instruction_sample() -> Sample {
         exchange: None,
         booking_date: None,
         value_date: None,
+        channel: None,
         ..instruction.clone()
     };
     sample(Instruction::CODEC, instruction, bare_instruction)

@@ -144,6 +144,7 @@ fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
         exchange: None,
         booking_date: None,
         value_date: None,
+        channel: None,
     };
     let cases = [
         Instruction { amount_minor: 0, ..sound.clone() },
