@@ -19,7 +19,7 @@ pub struct PostingDates {
     pub value_date: Date,
 }
 
-/// `calendars.v1`, keyed by name and version, compacted: a reference table. By which days one rail counts.
+/// `calendars.posting.v1`, keyed by name and version, compacted: a reference table. By which days one rail counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PostingCalendar {

@@ -45,6 +45,9 @@ pub(crate) struct LedgerOptions {
     /// Transfers to a batch; may be given several times
     #[arg(long = "batch", default_values_t = [1, 10, 100, 1_000, 8_192])]
     batches: Vec<u32>,
+    /// Who pays
+    #[arg(long, value_enum, default_value_t = Payers::Uniform)]
+    payers: Payers,
     /// Who receives
     #[arg(long, value_enum, default_value_t = Payees::Uniform)]
     payees: Payees,
@@ -72,6 +75,14 @@ impl Limits {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Payers {
+    /// Any account, all alike
+    Uniform,
+    /// One account, whoever is paid
+    One,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Payees {
     /// Any account, all alike
     Uniform,
@@ -81,8 +92,10 @@ pub(crate) enum Payees {
 
 pub(crate) fn run(options: &LedgerOptions) -> Result<()> {
     println!("{}, load average {}\n", machine::describe(), machine::load_average());
-    let LedgerOptions { accounts, payees, limits, transfers, .. } = options;
-    println!("{accounts} accounts, payees: {payees:?}, limits: {limits:?}, {transfers} transfers\n");
+    let LedgerOptions { accounts, payers, payees, limits, transfers, .. } = options;
+    println!(
+        "{accounts} accounts, payers: {payers:?}, payees: {payees:?}, limits: {limits:?}, {transfers} transfers\n"
+    );
     println!("| transfers a batch | transfers/s of one core | CPU, ns a transfer | wall, ns a transfer | RSS, MB |");
     println!("|---|---|---|---|---|");
     for batch in &options.batches {
@@ -107,7 +120,7 @@ struct Took {
 }
 
 fn measure(options: &LedgerOptions, batch: u32) -> Result<Took> {
-    let mut load = Load::new(options.accounts, options.payees);
+    let mut load = Load::new(options);
     let mut ledger = Ledger::new(options.limits.settings())?;
     for request in load.accounts() {
         ledger.take(request)?;
