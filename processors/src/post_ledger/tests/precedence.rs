@@ -2,6 +2,7 @@
 //! payment and every pair of its codes; and no type answers with a code that is not among its own.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
 use tidemill_schemas::{AccountKind, Exchange, PaymentLimit, PaymentType, Remainder, StatusCode};
@@ -20,6 +21,10 @@ struct Scene {
 }
 
 const SECOND: i64 = 1_000_000;
+
+/// The codes of limits on payments follow each other.
+const OF_LIMITS: RangeInclusive<PaymentCode> =
+    PaymentCode::MerchantNotAllowed..=PaymentCode::LifetimeCountLimitExceeded;
 
 impl Scene {
     /// Nothing is broken: the payment of this type would be posted.
@@ -127,23 +132,9 @@ impl Scene {
                     return false;
                 }
             }
-            PaymentCode::MerchantNotAllowed
-            | PaymentCode::MerchantCategoryNotAllowed
-            | PaymentCode::MerchantCountryNotAllowed
-            | PaymentCode::AmountLimitExceeded
-            | PaymentCode::DayAmountLimitExceeded
-            | PaymentCode::DayCountLimitExceeded
-            | PaymentCode::WeekAmountLimitExceeded
-            | PaymentCode::WeekCountLimitExceeded
-            | PaymentCode::MonthAmountLimitExceeded
-            | PaymentCode::MonthCountLimitExceeded
-            | PaymentCode::RollingAmountLimitExceeded
-            | PaymentCode::RollingCountLimitExceeded
-            | PaymentCode::LifetimeAmountLimitExceeded
-            | PaymentCode::LifetimeCountLimitExceeded => self.publish(limit(code, self.pay.payment_type)),
-            PaymentCode::CreditAccountNotFound
-            | PaymentCode::CreditAccountClosed
-            | PaymentCode::CreditAccountFrozen => return false,
+            code if OF_LIMITS.contains(&code) => self.publish(limit(code, self.pay.payment_type)),
+            // Only the credit account's owner can answer with what is left.
+            _ => return false,
         }
         true
     }
@@ -240,8 +231,7 @@ fn exclude_each_other(payment_type: PaymentType, earlier: PaymentCode, later: Pa
     let state = [Code::AlreadyCaptured, Code::AlreadyVoided, Code::HoldExpired];
     // A payment that waits is judged by limits when its time has come.
     if later == Code::LimitExceeded && payment_type.can_be_scheduled() {
-        let limits = Code::MerchantNotAllowed..=Code::LifetimeCountLimitExceeded;
-        return limits.contains(&earlier);
+        return OF_LIMITS.contains(&earlier);
     }
     let waited = [Code::AlreadyExecuted, Code::AlreadyCancelled];
     [state.as_slice(), &waited].iter().any(|states| states.contains(&earlier) && states.contains(&later))
@@ -272,8 +262,11 @@ fn of_two_broken_rules_the_earlier_is_answered() {
 
 /// Those of limits stand in a table of their own, for whoever has any.
 fn documented(code: PaymentCode) -> String {
-    let limits = PaymentCode::MerchantNotAllowed..=PaymentCode::LifetimeCountLimitExceeded;
-    if limits.contains(&code) { "[of limits](#payment-limits)".to_owned() } else { format!("`{}`", code.spec().code) }
+    if OF_LIMITS.contains(&code) {
+        "[of limits](#payment-limits)".to_owned()
+    } else {
+        format!("`{}`", code.spec().code)
+    }
 }
 
 /// The list in the documentation is that of the code: by type, in order of precedence.
