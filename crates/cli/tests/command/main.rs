@@ -15,6 +15,7 @@ mod kafka_operator;
 mod kafka_standby;
 mod kafka_succession;
 mod kafka_transactions;
+mod limits;
 mod parked;
 mod reconcile;
 mod records;
