@@ -81,6 +81,15 @@ pub static CONDITIONS: &[Condition] = &[
                  or two processes share one instance name.",
     },
     Condition {
+        code: "records_unaccounted",
+        summary: "Records of a partition came in and are not among those that were posted, rejected, parked or otherwise \
+                  came to an end, or what a stage has written did not reach the next.",
+        remedy: "The log and `tidemill status` name topic, partition and, for records that were passed, the first offsets. \
+                 Stop the pipeline before retention deletes them, keep its state directory, and report it: this is a fault \
+                 of the engine or the broker. If a state log was emptied and begun anew, or somebody else writes to a topic \
+                 between two stages, that is the reason.",
+    },
+    Condition {
         code: "reference_refused",
         summary: "An entry of a reference table cannot be used; the table stays as it was.",
         remedy: "Correct the entry and publish it again under the same key.",

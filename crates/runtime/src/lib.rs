@@ -32,6 +32,7 @@ pub mod memory;
 pub mod operator;
 pub mod parking;
 pub mod provision;
+pub mod reconciliation;
 mod redaction;
 pub mod registry;
 pub mod replay;

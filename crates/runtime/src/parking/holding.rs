@@ -7,7 +7,9 @@ use crate::broker::Outgoing;
 use crate::dead_letter::{self, FirstOrigin, OwnedHeader, sent_back};
 use crate::parking::lot::{Full, Lot};
 use crate::parking::{PARKED_BEHIND, TICKET, Ticket};
+use crate::reconciliation::SetAside;
 use crate::task::Task;
+use crate::task::checkpoint::Checkpoint;
 use crate::worker::WorkerError;
 use crate::worker::process::Output;
 use crate::worker::program::{InputProgram, Port};
@@ -32,6 +34,26 @@ impl Task {
             }
         }
         Ok(None)
+    }
+
+    /// Writes down how many records wait, by the state: what the figures say of that must be the same.
+    pub(crate) fn note_waiting(
+        &mut self,
+        inputs: &[InputProgram],
+        checkpoint: &mut Checkpoint,
+    ) -> Result<(), StateError> {
+        for input in inputs.iter().filter(|input| input.parking.is_some()) {
+            let waiting = if self.parking.is_holding { self.lot(input).input()?.records } else { 0 };
+            match checkpoint.tally.set_aside.get_mut(&input.name) {
+                Some(set_aside) => set_aside.waiting = waiting,
+                None if waiting > 0 => {
+                    let set_aside = SetAside { waiting, ..SetAside::default() };
+                    checkpoint.tally.set_aside.insert(input.name.clone(), set_aside);
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// Looks up what is parked, so that a task that holds nothing back asks no more.
@@ -74,6 +96,7 @@ impl Output {
             value: record.value,
             headers: &dead_letter::borrowed(&headers),
         })?;
+        task.set_aside(input.number, SetAside { parked: 1, ..SetAside::default() });
         Ok(Some(Outcome::Parked))
     }
 

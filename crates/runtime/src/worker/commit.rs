@@ -51,10 +51,15 @@ impl Worker {
         };
         for task in self.tasks.values_mut().filter(|task| task.is_touched()) {
             let owner = if released.contains(&task.number) { RELEASED } else { &self.slot };
-            let checkpoint = task.checkpoint(owner, &produced_by, &self.program.names);
+            let mut checkpoint = task.checkpoint(owner, &produced_by, &self.program.names);
+            for ((topic, _), written) in self.program.counted.iter().zip(&mut self.output.written) {
+                checkpoint.tally.add_written(topic, written);
+                written.fill(0);
+            }
+            task.note_waiting(&self.program.inputs, &mut checkpoint)?;
             committing.push(log.write(task, checkpoint)?);
             for (topic, position) in task.positions() {
-                offsets.push((TopicPartition::new(Arc::clone(topic), task.number), *position));
+                offsets.push((TopicPartition::new(Arc::clone(topic), task.number), position));
             }
         }
         let Some(member) = &self.member else {

@@ -240,7 +240,7 @@ impl Worker {
             self.health.remove_task(*number);
             self.shared.telemetry.parking.forget(&self.program.inputs, *number);
             let Some(mut task) = self.tasks.remove(number) else { continue };
-            for topic in task.positions().keys() {
+            for (topic, _) in task.positions() {
                 self.reader.unassign(&TopicPartition::new(topic.clone(), *number))?;
             }
             task.state.discard();
@@ -260,7 +260,7 @@ impl Worker {
     /// Reads on at the positions of the task.
     pub(super) fn seek(&mut self, task: &Task) -> BrokerResult<()> {
         for (topic, position) in task.positions() {
-            self.reader.assign(&TopicPartition::new(topic.clone(), task.number), *position)?;
+            self.reader.assign(&TopicPartition::new(topic.clone(), task.number), position)?;
         }
         Ok(())
     }
@@ -312,7 +312,7 @@ impl Worker {
     #[cfg(feature = "sabotage")]
     fn trust_group(&self, task: Task) -> Task {
         let partitions: Vec<TopicPartition> =
-            task.positions().keys().map(|topic| TopicPartition::new(topic.clone(), task.number)).collect();
+            task.positions().map(|(topic, _)| TopicPartition::new(topic.clone(), task.number)).collect();
         let group = self.unit.group(&self.shared.topology.pipeline);
         let committed = self.shared.broker.committed(&group, &partitions).unwrap_or_default();
         task.trusting(&committed)

@@ -36,8 +36,8 @@ use crate::registry::SchemaRegistry;
 use crate::state_log::{RecordWriter, StateLogPolicy};
 use crate::store::StoreFactory;
 use crate::succession::{Succession, TRANSACTION_LEFT_OPEN};
-use crate::task::Task;
 use crate::task::restore::StartError;
+use crate::task::{Place, Task};
 use crate::telemetry::Telemetry;
 use crate::threads::Threads;
 use crate::transaction::Transaction;
@@ -185,7 +185,7 @@ impl Worker {
         let mut worker = Self {
             state_topic: Arc::from(unit.state_topic(pipeline)),
             reader: shared.broker.reader(Isolation::ReadCommitted)?,
-            output: Output::new(transaction, codecs, failed_by),
+            output: Output::new(transaction, codecs, failed_by, &program),
             circuits: program.inputs.iter().map(|_| Circuit::default()).collect(),
             program,
             member: None,
@@ -314,9 +314,10 @@ impl Worker {
             let record = batch.view(index, &headers);
             let meta = &batch.metas()[index];
             let topic = &meta.topic;
+            let place = Place { topic, offset: meta.offset, passed_over: meta.passed_over };
             let Some(number) = self.program.input_of(topic) else {
                 if self.is_redrive(topic) {
-                    if self.process_redriven(topic, &record)? && self.commit_if_full()? == Rest::Stale {
+                    if self.process_redriven(place, &record)? && self.commit_if_full()? == Rest::Stale {
                         return Ok(());
                     }
                     continue;
@@ -334,13 +335,17 @@ impl Worker {
             {
                 continue;
             }
+            if sabotaged!(LoseRecord) && record.origin.offset % 8 == 5 {
+                continue;
+            }
             let input = &self.program.inputs[number];
+            let place = if input.is_compacted { place.in_compacted(task) } else { place };
             self.output.transaction.open()?;
             let outcome = match self.output.hold_back(input, task, &record)? {
                 Some(outcome) => outcome,
                 None => self.output.process(input, &self.program.references, task, &record)?,
             };
-            task.advance(topic, record.origin.offset, number, outcome);
+            task.advance(place, number, outcome);
             if let Some(breaker) = input.circuit
                 && let Some(what) = self.circuits[number].note(breaker, outcome)
             {

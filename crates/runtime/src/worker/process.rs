@@ -11,11 +11,12 @@ use tidemill_topology::plan::OnError;
 use crate::broker::Outgoing;
 use crate::codecs::{Codecs, ValueError};
 use crate::dead_letter::{self, FailedBy, Failure};
+use crate::reconciliation::SetAside;
 use crate::task::Task;
 use crate::transaction::Transaction;
 use crate::worker::WorkerError;
 use crate::worker::latest::{Kept, Latest};
-use crate::worker::program::{Head, InputProgram, Port, ReferenceTables};
+use crate::worker::program::{Head, InputProgram, Port, Program, ReferenceTables};
 
 /// A record of a topic with a schema could not be read. Only somebody who writes past Tidemill can cause it.
 pub static VALUE_UNREADABLE: CodeSpec = CodeSpec {
@@ -39,6 +40,8 @@ pub(crate) struct Output {
     pub(crate) codecs: Codecs,
     pub(crate) latest: Latest,
     pub(crate) failed_by: FailedBy,
+    /// Records of the open transaction by number of the counted topic and partition.
+    pub(crate) written: Vec<Vec<u64>>,
     produced_by: String,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -60,8 +63,10 @@ enum Key {
 }
 
 impl Output {
-    pub(crate) fn new(transaction: Transaction, codecs: Codecs, failed_by: FailedBy) -> Self {
+    pub(crate) fn new(transaction: Transaction, codecs: Codecs, failed_by: FailedBy, program: &Program) -> Self {
+        let none = |(_, partitions): &(_, u32)| vec![0; *partitions as usize];
         Self {
+            written: program.counted.iter().map(none).collect(),
             transaction,
             codecs,
             latest: Latest::default(),
@@ -141,9 +146,9 @@ impl Output {
             Key::Absent => source.record.origin.partition % port.partitions.max(1),
         };
         match write {
-            Write::Append => self.send(&port.topic, partition, key, event.as_ref()),
+            Write::Append => self.send(port, partition, key, event.as_ref()),
             Write::Latest => {
-                self.latest.keep(&port.topic, partition, &self.key, event);
+                self.latest.keep(port, partition, &self.key, event);
                 Ok(())
             }
         }
@@ -155,7 +160,8 @@ impl Output {
     }
 
     /// Encodes the event whose key was looked for last, and writes it.
-    fn send(&mut self, topic: &str, partition: u32, key: Key, event: &dyn Event) -> Result<(), WorkerError> {
+    fn send(&mut self, port: &Port, partition: u32, key: Key, event: &dyn Event) -> Result<(), WorkerError> {
+        let topic: &str = &port.topic;
         self.value.clear();
         let encoded = self.codecs.encode(topic, event, &mut self.value);
         encoded.map_err(|error| WorkerError::Broken(format!("an event for {topic} cannot be encoded: {error}")))?;
@@ -167,6 +173,9 @@ impl Output {
             value: Some(&self.value),
             headers: &[],
         })?;
+        if let Some(count) = port.counted.and_then(|number| self.written.get_mut(number)?.get_mut(partition as usize)) {
+            *count += 1;
+        }
         Ok(())
     }
 
@@ -201,6 +210,7 @@ impl Output {
             value: record.value,
             headers: &dead_letter::borrowed(&headers),
         })?;
+        task.set_aside(input.number, SetAside { dead_letters: 1, ..SetAside::default() });
         self.park(input, task, record)?;
         tracing::debug!(
             code = reject.code().code,
@@ -215,9 +225,9 @@ impl Output {
 
     /// Writes the current values that were kept back until the end of the transaction.
     pub(crate) fn write_latest(&mut self) -> Result<(), WorkerError> {
-        for Kept { topic, partition, event } in self.latest.drain() {
+        for Kept { port, partition, event } in self.latest.drain() {
             let key = self.find_key(event.as_ref());
-            self.send(&topic, partition, key, event.as_ref())?;
+            self.send(&port, partition, key, event.as_ref())?;
         }
         Ok(())
     }
@@ -227,6 +237,7 @@ impl Output {
             let _discarded = self.latest.drain();
         }
         let _discarded = self.effects.drain().count();
+        self.written.iter_mut().for_each(|partitions| partitions.fill(0));
     }
 }
 

@@ -3,10 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tidemill_topology::plan::Unit;
+
 use crate::broker::{BrokerError, BrokerErrorKind, TopicPartition};
+use crate::reconciliation::balances;
+use crate::task::Task;
+use crate::task::checkpoint::Checkpoint;
 use crate::transaction::CommitEnd;
 use crate::worker::commit::{Committing, delete_dead};
-use crate::worker::{OWN_FAILURES_MAX, Worker, WorkerError};
+use crate::worker::{OWN_FAILURES_MAX, Shared, Worker, WorkerError};
 
 /// Wait before a client is opened again: a fenced worker must first learn whether its tasks are still its own, and two
 /// that fence each other must not do so in a tight loop.
@@ -14,6 +19,15 @@ const REOPEN_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// Between attempts while the broker is away. A worker has to be heard of within its session meanwhile.
 const AWAY_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What does not add up in the work of one transaction is reported with its commit.
+fn reconcile(shared: &Shared, unit: &Unit, task: &mut Task, checkpoint: &Checkpoint) {
+    let redrive = unit.redrive_topic(&shared.topology.pipeline);
+    let balances = balances(unit, &redrive, task.number, checkpoint);
+    if task.is_news(balances.iter().map(|balance| balance.unaccounted).sum()) {
+        balances.iter().for_each(|balance| shared.telemetry.reconciliation.alarm(balance));
+    }
+}
 
 impl Worker {
     /// The transaction is committed: the stores follow.
@@ -43,6 +57,9 @@ impl Worker {
                         }
                     }
                 }
+            }
+            if !task.adds_up(&self.program.inputs, self.program.redrive.as_deref()) || task.parking.is_holding {
+                reconcile(&self.shared, &self.unit, task, &checkpoint);
             }
             let dead_before = checkpoint.cleaning.dead_before;
             if dead_before > task.dead_before() {
