@@ -16,6 +16,7 @@ macro_rules! sabotaged {
     };
 }
 
+mod backoff;
 pub mod broker;
 pub mod clock;
 pub mod codecs;

@@ -153,7 +153,11 @@ fn last_checkpoint(
 }
 
 /// Timestamp of the first record that can be read at or after `offset`.
-fn first_timestamp(broker: &dyn Broker, partition: &TopicPartition, offset: u64) -> Result<Option<i64>, BrokerError> {
+pub(crate) fn first_timestamp(
+    broker: &dyn Broker,
+    partition: &TopicPartition,
+    offset: u64,
+) -> Result<Option<i64>, BrokerError> {
     let high = broker.watermarks(partition, Isolation::ReadCommitted)?.high;
     let mut first = None;
     read_range(broker, partition, offset..high, |record| {

@@ -45,6 +45,8 @@ pub struct Telemetry {
     pub sink_retries: IntCounterVec,
     pub sink_lag_offsets: IntGaugeVec,
     pub registry_retries: IntCounter,
+    /// 1 while a worker or sink reads nothing because of what the reason names.
+    pub circuit_open: IntGaugeVec,
     pub parking: ParkingTelemetry,
     pub reconciliation: ReconciliationTelemetry,
 }
@@ -113,6 +115,11 @@ impl Telemetry {
             sink_retries: make.counters("sink_retries_total", "Batches that a sink had to try again.", &["sink"])?,
             sink_lag_offsets: make.gauges("sink_lag_offsets", "Offsets a sink is behind.", &["sink"])?,
             registry_retries: make.counter("registry_retries_total", "Times the schema registry did not answer.")?,
+            circuit_open: make.gauges(
+                "circuit_open",
+                "1 while a worker or sink waits for a dependency and reads nothing.",
+                &["slot", "reason"],
+            )?,
             parking: ParkingTelemetry::new(&make)?,
             reconciliation: ReconciliationTelemetry::new(&make)?,
             registry: registry.clone(),
@@ -120,6 +127,13 @@ impl Telemetry {
         let build = make.gauges("build_info", "What runs here.", &["version", "config_hash"])?;
         build.with_label_values(&[version, config_hash]).set(1);
         Ok(telemetry)
+    }
+
+    /// What the slot waited for answers again.
+    pub(crate) fn close_circuits(&self, slot: &str, reasons: &[&str]) {
+        for reason in reasons {
+            self.circuit_open.with_label_values(&[slot, reason]).set(0);
+        }
     }
 
     /// All metrics in the Prometheus text format.

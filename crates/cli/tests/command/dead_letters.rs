@@ -134,6 +134,45 @@ fn a_bad_deploy_is_planned_mended_and_sent_back_once() {
 }
 
 #[test]
+fn a_script_mends_what_no_patch_can() {
+    let tidemill = Tidemill::new();
+    let number = |id: u32, amount: &str| {
+        let payment = bad(id).replace(r#"{"value":"1.00"}"#, amount);
+        assert!(payment.contains(amount), "{payment}");
+        payment + "\n"
+    };
+    tidemill.feed(&format!("produce {INPUT}"), [number(1, "12.5"), number(2, "7")].concat().as_bytes()).text();
+    produce_bad(&tidemill, 3..5);
+    run_until_idle(&tidemill);
+    plan(&tidemill, &[]);
+    tidemill.write(
+        "mend.rhai",
+        "value.amount = if type_of(value.amount) == \"map\" { value.amount.value } else { value.amount.to_string() };",
+    );
+    let edited = tidemill.run("dlq edit plan.json --script mend.rhai --json").json();
+    assert_eq!([&edited["passes"], &edited["edited"]], [&json!(4), &json!(4)], "{edited}");
+    let kept = std::fs::read_to_string(tidemill.folder().join("plan.json")).expect("the plan");
+    assert!(kept.contains(r#""op": "replace""#) && kept.contains(r#""value": "12.5""#), "the change is kept: {kept}");
+    assert_eq!(applied(apply(&tidemill, &[])), [4, 0, 0]);
+    run_until_idle(&tidemill);
+    assert_once(&outcomes(&tidemill), 4);
+
+    plan(&tidemill, &["--include-failing"]);
+    for (script, expected) in [("value.amount = ;", 2), ("loop {}", 1), ("value.nobody.there = 1;", 1)] {
+        produce_bad(&tidemill, 5..6);
+        run_until_idle(&tidemill);
+        plan(&tidemill, &[]);
+        tidemill.write("wrong.rhai", script);
+        let before = std::fs::read(tidemill.folder().join("plan.json")).expect("the plan");
+        let ended = tidemill.run("dlq edit plan.json --script wrong.rhai");
+        assert_eq!(ended.code, Some(expected), "{script}: {ended:#?}");
+        assert_eq!(std::fs::read(tidemill.folder().join("plan.json")).expect("the plan"), before, "it is as it was");
+    }
+    let nothing = tidemill.run("dlq edit plan.json");
+    assert_eq!(nothing.code, Some(2), "{nothing:#?}");
+}
+
+#[test]
 fn a_stale_plan_is_refused_and_that_is_on_record() {
     let tidemill = Tidemill::new();
     produce_bad(&tidemill, 0..10);

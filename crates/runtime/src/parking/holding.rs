@@ -1,5 +1,7 @@
 //! What a worker does with a record of a parked key, and with one that fails.
 
+use std::sync::Arc;
+
 use tidemill_core::{Outcome, RecordView, StateError};
 use tidemill_topology::plan::ParkingLimits;
 
@@ -56,6 +58,19 @@ impl Task {
         Ok(())
     }
 
+    /// Parked topics with the offset before which no committed record waits, where that is news.
+    pub(crate) fn to_delete(&mut self, inputs: &[InputProgram]) -> Result<Vec<(Arc<str>, u64)>, StateError> {
+        let mut dead = Vec::new();
+        for input in inputs {
+            let Some(parking) = &input.parking else { continue };
+            let before = self.lot(input).input()?.scan_from;
+            if self.is_dead_before(input.number, before) {
+                dead.push((parking.port.topic.clone(), before));
+            }
+        }
+        Ok(dead)
+    }
+
     /// Looks up what is parked, so that a task that holds nothing back asks no more.
     pub(crate) fn refresh_parking(&mut self, inputs: &[InputProgram]) -> Result<(), StateError> {
         let (mut keys, mut releasing) = (0, 0);
@@ -83,7 +98,7 @@ impl Output {
         };
         let Some(parked) = task.lot(input).get(key)? else { return Ok(None) };
         let head = parked.head.clone();
-        let ticket = match task.lot(input).hold_back(key, parked, parking.limits)? {
+        let ticket = match task.lot(input).hold_back(key, parked, self.failed_by.failed_at_ms, parking.limits)? {
             Ok(ticket) => ticket,
             Err(full) => return Err(full_of(input, parking.limits, full)),
         };
@@ -131,6 +146,10 @@ fn full_of(input: &InputProgram, limits: ParkingLimits, full: Full) -> WorkerErr
     let (what, max) = match full {
         Full::Keys => ("keys", limits.keys_max),
         Full::RecordsOfKey => ("records of one key", limits.records_per_key_max),
+        Full::Age => {
+            let (stage, topic) = (input.stage.to_string(), input.topic.to_string());
+            return WorkerError::ParkedTooLong { stage, topic, age_s_max: limits.age_s_max };
+        }
     };
     WorkerError::ParkingFull { stage: input.stage.to_string(), topic: input.topic.to_string(), what, max }
 }

@@ -186,7 +186,7 @@ mod tests {
         let stage = Stage {
             name: "s".to_owned(),
             on_error: OnError::Park,
-            parking: ParkingLimits { keys_max: 1, records_per_key_max: 1 },
+            parking: ParkingLimits { keys_max: 1, records_per_key_max: 1, age_s_max: 1 },
             circuit: None,
             inputs: vec![input],
             ports: BTreeMap::new(),

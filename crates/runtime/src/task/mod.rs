@@ -31,6 +31,8 @@ pub(crate) struct Task {
     added: Vec<((usize, Outcome), u64)>,
     /// What the open transaction has written of each input, by its number, into dead letters and those that wait.
     set_aside: BTreeMap<usize, SetAside>,
+    /// What was deleted of parked topics, by number of the input: everything before these offsets.
+    deleted_before: BTreeMap<usize, u64>,
     /// Records that do not add up, as far as that has been reported.
     reported: u64,
     is_touched: bool,
@@ -63,6 +65,7 @@ impl Task {
             readings,
             added: Vec::new(),
             set_aside: BTreeMap::new(),
+            deleted_before: BTreeMap::new(),
             reported: 0,
             is_touched: false,
             is_claimed: false,
@@ -166,6 +169,12 @@ impl Task {
             all_agree &= first == records(&input.topic) && dead == aside.dead_letters && parked == aside.parked;
         }
         all_agree && redrive.is_none_or(|topic| redriven == records(topic))
+    }
+
+    /// Up to which offset nobody needs the parked topic of the input any more, if that has not been said before.
+    pub(crate) fn is_dead_before(&mut self, input: usize, before: u64) -> bool {
+        let deleted = self.deleted_before.entry(input).or_default();
+        std::mem::replace(deleted, before.max(*deleted)) < before
     }
 
     /// Notes that so many records do not add up. Whether that is news.

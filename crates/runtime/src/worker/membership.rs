@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::broker::{
     BrokerError, BrokerErrorKind, Member, MemberEvent, MemberOptions, Result as BrokerResult, TopicPartition,
 };
@@ -103,7 +104,10 @@ impl Worker {
         let delay = match (trouble.failures, trouble.rebuilds) {
             (_, REBUILDS_IN_A_ROW_MAX..) if trouble.is_damaged => REBUILD_REST,
             (0, _) => Duration::ZERO,
-            (failures, _) => (START_RETRY_WAIT_MIN * (1 << (failures - 1).min(5))).min(START_RETRY_WAIT_MAX),
+            (failures, _) => {
+                let waiter = format!("{}/{number}", self.slot);
+                Backoff::new(START_RETRY_WAIT_MIN, START_RETRY_WAIT_MAX, &waiter).after(failures)
+            }
         };
         let pipeline = &self.shared.topology.pipeline;
         let now_ms = self.shared.clock.unix_ms();

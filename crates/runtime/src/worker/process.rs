@@ -1,7 +1,6 @@
 //! One record: decoded, taken through its chain, and its effects written into the open transaction.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use tidemill_core::chain::{self, Ended, Surroundings};
 use tidemill_core::effects::Write;
@@ -9,7 +8,7 @@ use tidemill_core::{AnyEvent, Class, CodeSpec, Effects, Event, Outcome, RawEvent
 use tidemill_topology::plan::OnError;
 
 use crate::broker::Outgoing;
-use crate::codecs::{Codecs, ValueError};
+use crate::codecs::{Codecs, ValueError, subject_of};
 use crate::dead_letter::{self, FailedBy, Failure};
 use crate::reconciliation::SetAside;
 use crate::task::Task;
@@ -200,7 +199,9 @@ impl Output {
                 message: reject.message().to_owned(),
             });
         }
-        let failure = Failure::of(reject, &input.stage, &input.topic, &self.failed_by);
+        let schema_id = dead_letter::schema_id(record.value);
+        let schema_version = schema_id.and_then(|id| self.codecs.version_of(&subject_of(&input.topic), id));
+        let failure = Failure { schema_version, ..Failure::of(reject, &input.stage, &input.topic, &self.failed_by) };
         let headers = dead_letter::headers(record, &failure);
         self.transaction.send(&Outgoing {
             topic: &input.dead_letters.topic,
@@ -263,6 +264,3 @@ pub(crate) fn decode(
         },
     }
 }
-
-/// How long to wait before the registry is asked again.
-pub(crate) const REGISTRY_RETRY: Duration = Duration::from_secs(1);

@@ -56,6 +56,8 @@ impl Worker {
             task.advance(place, self.program.redriven(0), outcome);
             return Ok(true);
         };
+        // Its schema may have been registered since it failed.
+        self.output.codecs.forget_unknown();
         let input = &self.program.inputs[number];
         let key = record.key.unwrap_or_default();
         let letter = record.headers.text(sent_back::REPLAY_OF).unwrap_or_default();

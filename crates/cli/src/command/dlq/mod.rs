@@ -4,6 +4,7 @@ pub(super) mod apply;
 pub(super) mod edit;
 mod list;
 pub(super) mod plan;
+mod script;
 
 use std::collections::BTreeMap;
 
