@@ -288,3 +288,49 @@ fn a_trail_that_was_cut_is_found_by_its_checkpoint() {
     assert_eq!(lost.code, Some(1), "{lost:#?}");
     assert_eq!(parse(&lost.stdout)["findings"][0]["kind"], json!("checkpoint"), "{lost:#?}");
 }
+
+#[test]
+fn a_name_that_stands_for_nothing_is_said_to() {
+    let tidemill = Tidemill::new();
+    produce_bad(&tidemill, 0..3);
+    run_until_idle(&tidemill);
+    let usage = [
+        "dlq ls nothing.dlq",
+        "dlq ls --code schema_mismach",
+        "dlq stats --stage ingst",
+        "dlq ls --class wrong",
+        "dlq ls --partition 4",
+        "dlq export payments.requested.v1.dlq --from 5 --to 5",
+        "dlq ls --since 1h --until 2h",
+        "dlq plan payments.requested.v1.dlq --code schema_mismach -o other.json",
+        "dlq discard payments.requested.v1.dlq --stage ingst --reason no --yes",
+        "dlq apply nothing.json --reason no --yes",
+        "parked ls payments.requested.v1",
+        "parked ls nothing",
+        "parked show nothing acc-1",
+        "replay pause nothing --reason no",
+        "replay cancel payments.requested.v1 --reason no",
+        "audit ls --verb",
+    ];
+    for line in usage {
+        let ended = tidemill.run(line);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{line}: {ended:#?}");
+        assert!(!ended.stderr.contains("panicked"), "{line}: {ended:#?}");
+    }
+    for line in [
+        "dlq show payments.requested.v1.dlq 0 18446744073709551615",
+        "parked show payments.screened.v1 acc-1",
+        "replay resume payments.requested.v1.dlq --reason no",
+        "audit ls --verb nothing",
+    ] {
+        let ended = tidemill.run(line);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{line}: {ended:#?}");
+    }
+    // What is known and not there is an answer.
+    for line in ["dlq ls --code bug --json", "dlq ls --stage ledger --json", "parked ls payments.screened.v1 --json"] {
+        assert_eq!(tidemill.run(line).json(), json!([]), "{line}");
+    }
+    let near = tidemill.run("dlq ls --code schema_mismach");
+    assert!(near.stderr.contains("schema_mismatch"), "{near:#?}");
+    assert_eq!(tidemill.run("audit ls --json").json(), json!([]), "nothing was done");
+}

@@ -72,7 +72,9 @@ fn engine() -> Engine {
         .set_max_string_size(TEXT_BYTES_MAX)
         .set_max_array_size(ARRAY_ITEMS_MAX)
         .set_max_map_size(OBJECT_ENTRIES_MAX)
-        .disable_symbol("eval");
+        .disable_symbol("eval")
+        .disable_symbol("print")
+        .disable_symbol("debug");
     engine
         .register_type_with_name::<OtherNumber>("number")
         .register_fn("to_string", |number: &mut OtherNumber| number.0.to_string());
@@ -173,7 +175,8 @@ mod tests {
             ("import \"other\" as other;", "import"),
             ("sleep(1);", "Function not found"),
             ("timestamp();", "Function not found"),
-            ("print(value);", "Function not found"),
+            ("print(value);", "print"),
+            ("debug(value);", "debug"),
             ("open_file(\"/etc/passwd\");", "Function not found"),
             ("value = Fn(\"f\");", "cannot be part of a value"),
             ("value.amount.cents = 1;", "amount"),
