@@ -310,6 +310,7 @@ fn a_name_that_stands_for_nothing_is_said_to() {
         "parked show nothing acc-1",
         "replay pause nothing --reason no",
         "replay cancel payments.requested.v1 --reason no",
+        "dlq show payments.requested.v1.dlq 0 18446744073709551615",
         "audit ls --verb",
     ];
     for line in usage {
@@ -318,7 +319,7 @@ fn a_name_that_stands_for_nothing_is_said_to() {
         assert!(!ended.stderr.contains("panicked"), "{line}: {ended:#?}");
     }
     for line in [
-        "dlq show payments.requested.v1.dlq 0 18446744073709551615",
+        "dlq show payments.requested.v1.dlq 0 18446744073709551614",
         "parked show payments.screened.v1 acc-1",
         "replay resume payments.requested.v1.dlq --reason no",
         "audit ls --verb nothing",

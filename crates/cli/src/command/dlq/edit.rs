@@ -116,9 +116,6 @@ fn mending(args: &DlqEditArgs) -> Result<Mending, Failure> {
         })?;
         operations.push(serde_json::json!({"op": "add", "path": pointer, "value": value}));
     }
-    if operations.is_empty() {
-        return Err(wrong("nothing says what to change".to_owned()).hint("Give `--value`, `--patch` or `--script`."));
-    }
     let patch = serde_json::from_value(Value::Array(operations)).map_err(|error| wrong(format!("--value: {error}")))?;
     Ok(Mending::Patch(patch))
 }
