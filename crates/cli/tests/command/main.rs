@@ -9,6 +9,7 @@ mod fee;
 mod http;
 mod kafka;
 mod kafka_bad_day;
+mod kafka_dependencies;
 mod kafka_groups;
 mod kafka_limits;
 mod kafka_operator;
