@@ -60,10 +60,7 @@ impl WorkerError {
     /// Whether a guard has stopped the worker, and not a fault.
     pub fn is_refusal(&self) -> bool {
         self.is_parking_limit()
-            || matches!(
-                self,
-                Self::CircuitOpen { .. } | Self::ParkedLeft { .. } | Self::Start(StartError::Retired(_))
-            )
+            || matches!(self, Self::CircuitOpen { .. } | Self::ParkedLeft { .. } | Self::Start(StartError::Retired(_)))
     }
 
     /// Whether nothing more may wait behind a failed record.
