@@ -5,7 +5,7 @@
 //!   that made it; a repeat does not prolong it.
 //! - Store: `seen_payments`, the hash of the value and `created_at`, by day of `created_at`, id and debit account. With
 //!   the day in front, entries that have expired lie before all others. A look-up asks for the day of the payment and for
-//!   its neighbours as far as they can matter: payments of a partition come in order but for two seconds. Behind all
+//!   its neighbours as far as they can matter: payments of a partition come in order but for two seconds. Before all
 //!   entries lies the oldest day of which there is one, so that no day is asked for before it.
 //! - Eviction: at every 64th offset, when the oldest day has expired, its entries are deleted: up to 128, twice what can
 //!   have been added. The oldest day is written again each time, so that it is among what lies in memory.
@@ -58,8 +58,9 @@ const LATENESS_MS: i64 = 2_000;
 const EVICTION_INTERVAL_OFFSETS: u64 = 64;
 const EVICTED_ENTRIES_MAX: usize = 128;
 
-/// Behind every day: see [`day_prefix`].
-const OLDEST_DAY: &[u8] = &[0xff; 5];
+/// Before every day that a payment can have: see [`day_prefix`]. Behind them it would be the greatest key for ever, and no
+/// new entry could be seen to lie behind all that is on the disk.
+const OLDEST_DAY: &[u8] = &[0; 5];
 
 /// How an id is kept.
 const UUID: u8 = 1;
@@ -159,7 +160,7 @@ fn evict(state: &mut dyn State, created_at_ms: i64, oldest_day: i64) -> Result<(
     if oldest_day >= first_kept {
         return put_oldest_day(state, oldest_day);
     }
-    let oldest = state.scan(STORE, &[], EVICTED_ENTRIES_MAX)?;
+    let oldest = state.scan(STORE, OLDEST_DAY, EVICTED_ENTRIES_MAX)?;
     let kept_from = day_prefix(first_kept);
     let expired = oldest.iter().take_while(|(key, _)| *key.as_slice() < kept_from[..]).count();
     for (key, _) in &oldest[..expired] {

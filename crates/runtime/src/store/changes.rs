@@ -317,7 +317,7 @@ impl Entry {
 }
 
 /// The name of the store and its separator, with which the key begins; all of a key that has none.
-fn store_of(key: &[u8]) -> &[u8] {
+pub(crate) fn store_of(key: &[u8]) -> &[u8] {
     let end = key.iter().position(|byte| *byte == SEPARATOR).map_or(key.len(), |at| at + 1);
     &key[..end]
 }
