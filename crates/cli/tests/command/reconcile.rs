@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::kafka::Pipeline;
 use crate::sql::sqlite;
-use crate::tidemill::{Tidemill, repository};
+use crate::tidemill::Tidemill;
 
 /// A euro buys 1.0850 USD, of which the house keeps 0.0050.
 const QUOTE: &str = r#"[[stage.settings.price_exchange.quotes]]
@@ -98,18 +99,26 @@ fn payment(line: &str, minute: usize) -> String {
 /// Exchanges, journals and payments that wait, each in every way that it can end, beside ordinary payments and holds.
 fn booked() -> Tidemill {
     let tidemill = Tidemill::new();
-    let topology = std::fs::read_to_string(repository().join("topology.toml")).expect("the default topology is there");
+    book(&tidemill, str::to_owned);
+    tidemill
+}
+
+/// `topic` is what a topic is called in the topology of the folder.
+fn book(tidemill: &Tidemill, topic: impl Fn(&str) -> String) {
+    let file = tidemill.folder().join("topology.toml");
+    let topology = std::fs::read_to_string(file).expect("the topology is there");
     assert_eq!(topology.matches(AFTER).count(), 1, "where the quote is put");
     tidemill.write("topology.toml", topology.replace(AFTER, &format!("{QUOTE}{AFTER}")));
     tidemill.run("apply --yes").text();
-    tidemill.feed("produce accounts.requested.v1 --key account", accounts().as_bytes()).text();
-    tidemill.run("run --until-idle").text();
+    let produce = |to: &str, records: &str| {
+        tidemill.feed(&format!("produce {to}"), records.as_bytes()).text();
+        tidemill.run("run --until-idle").text();
+    };
+    produce(&format!("{} --key account", topic("accounts.requested.v1")), &accounts());
     for lot in LOTS {
         let records: String = lot.lines().zip(0..).map(|(line, minute)| payment(line, minute)).collect();
-        tidemill.feed("produce payments.requested.v1", records.as_bytes()).text();
-        tidemill.run("run --until-idle").text();
+        produce(&topic("payments.requested.v1"), &records);
     }
-    tidemill
 }
 
 /// How each payment was answered, in the order of the answers.
@@ -227,6 +236,27 @@ fn everything_the_ledger_does_adds_up_and_what_does_not_is_found() {
 
 fn texts(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text")).collect()
+}
+
+/// Postgres and Redis, after everything that the ledger does.
+#[test]
+fn on_kafka_all_sinks_agree_on_everything_the_ledger_does() {
+    let pipeline = Pipeline::new();
+    book(&pipeline.tidemill, |name| pipeline.topic(name));
+    let reconciled = pipeline.tidemill.run("reconcile --json").json();
+    assert_eq!(reconciled["findings"], json!([]), "{reconciled:#}");
+    let accounts = |sink: &str| {
+        let models = reconciled["read_models"].as_array().expect("a list").iter();
+        let found = models.into_iter().find(|model| model["sink"] == sink).map(|model| model["accounts"].clone());
+        found.and_then(|accounts| accounts.as_u64()).expect("balances")
+    };
+    assert_eq!(accounts("postgres"), accounts("redis"));
+    assert!(accounts("postgres") > ACCOUNTS.len() as u64, "internal accounts are among them");
+    let quiet = pipeline.tidemill.run("reconcile --in-transit --json").json();
+    assert_eq!(quiet[0]["currencies"][0]["amount_minor"], json!(0), "{quiet}");
+    pipeline.ask("UPDATE account_balances SET posted_minor = posted_minor + 1 WHERE kind = 'fx_spread' RETURNING ''");
+    let reconciled = pipeline.tidemill.run("reconcile --json");
+    assert!(reconciled.stdout.contains("a balance is not what the entries"), "{}", reconciled.stdout);
 }
 
 #[test]

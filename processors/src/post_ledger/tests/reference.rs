@@ -263,23 +263,7 @@ impl Reference {
                 }
             }
             Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => {
-                let key = (pay.from.clone(), pay.to.clone(), reference);
-                let receipt = self.received.get_mut(&key).expect("was found");
-                match pay.payment_type {
-                    Type::Reverse => receipt.reversed = true,
-                    Type::Chargeback => receipt.back += amount,
-                    _ => {
-                        receipt.back += amount;
-                        receipt.refunded += amount;
-                        let due = match receipt.fee_refund {
-                            FeeRefund::Kept => 0,
-                            FeeRefund::Returned => receipt.fee,
-                            FeeRefund::ProRata => receipt.fee * receipt.refunded / receipt.amount,
-                        };
-                        self.fee_backs.insert((pay.from.clone(), pay.id.clone()), due - receipt.fee_back);
-                        receipt.fee_back = due;
-                    }
-                }
+                self.give_back(pay, reference)
             }
             Type::Cancel => {
                 self.waits.insert((pay.from.clone(), reference.clone()), Wait::Cancelled);
@@ -320,6 +304,27 @@ impl Reference {
             self.send(&to, Leg::Credit(leg));
         }
         None
+    }
+
+    /// What has been received is given back, and with a refund what is due of its fee.
+    fn give_back(&mut self, pay: &Pay, reference: String) {
+        let amount = i128::from(pay.amount_minor);
+        let receipt = self.received.get_mut(&(pay.from.clone(), pay.to.clone(), reference)).expect("was found");
+        match pay.payment_type {
+            Type::Reverse => receipt.reversed = true,
+            Type::Chargeback => receipt.back += amount,
+            _ => {
+                receipt.back += amount;
+                receipt.refunded += amount;
+                let due = match receipt.fee_refund {
+                    FeeRefund::Kept => 0,
+                    FeeRefund::Returned => receipt.fee,
+                    FeeRefund::ProRata => receipt.fee * receipt.refunded / receipt.amount,
+                };
+                self.fee_backs.insert((pay.from.clone(), pay.id.clone()), due - receipt.fee_back);
+                receipt.fee_back = due;
+            }
+        }
     }
 
     fn pay_out(&mut self, pay: &Pay) {
