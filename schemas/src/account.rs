@@ -5,41 +5,29 @@ use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, memory_event, topic_event};
 use crate::status::StatusPhase;
-use crate::text::text_or_null;
 
 /// What the sender wrote, not yet believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountRequest {
-    #[serde(deserialize_with = "text_or_null")]
     pub id: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub source: Option<String>,
     /// `open`, `freeze`, `thaw`, `change_limit`, `change_segment`, `close`.
-    #[serde(rename = "type", deserialize_with = "text_or_null")]
+    #[serde(rename = "type")]
     pub request_type: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub account: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub customer: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub currency: Option<String>,
     /// Kind of account on `open` (`customer` when absent); on `freeze` and `thaw` what is frozen: `debits`, `credits`, `both`.
-    #[serde(deserialize_with = "text_or_null")]
     pub kind: Option<String>,
     /// Overdraft limit, decimal text; `"0"` when absent.
-    #[serde(deserialize_with = "text_or_null")]
     pub limit: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub created_at: Option<String>,
     /// The account that a new one is added up in.
-    #[serde(deserialize_with = "text_or_null")]
     pub parent: Option<String>,
     /// On `close`, what becomes of open holds: `refuse` (when absent) or `release`.
-    #[serde(deserialize_with = "text_or_null")]
     pub holds: Option<String>,
     /// On `change_segment`, the new one; none when absent.
-    #[serde(deserialize_with = "text_or_null")]
     pub segment: Option<String>,
 }
 

@@ -15,8 +15,6 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Map, Value as Json, json};
 use tidemill_core::{AnyEvent, Class, CodeSpec, DecodeError, EventCodec, EventDecoder, EventTime};
 
-use crate::codec::interned;
-
 pub const JSON_UNREADABLE: CodeSpec = CodeSpec {
     code: "json_unreadable",
     class: Class::Decode,
@@ -63,18 +61,18 @@ pub struct JsonError {
 
 /// Reads events of one kind.
 pub struct JsonReader {
-    schema: &'static Schema,
-    names: HashMap<Name, &'static Schema>,
+    schema: Schema,
+    names: HashMap<Name, Schema>,
     decoder: Box<dyn EventDecoder>,
 }
 
 impl JsonReader {
     /// Fails where the kind is not framed with a schema.
     pub fn new(codec: &EventCodec) -> Result<Self, DecodeError> {
-        let schema = interned(codec.schema)?;
-        let resolved = ResolvedSchema::new(schema)
-            .map_err(|error| DecodeError::new(format!("schema cannot be resolved: {error}")))?;
-        let names = resolved.get_names().iter().map(|(name, schema)| (name.clone(), *schema)).collect();
+        let unusable = |error| DecodeError::new(format!("schema cannot be resolved: {error}"));
+        let schema = Schema::parse_str(codec.schema).map_err(unusable)?;
+        let resolved = ResolvedSchema::new(&schema).map_err(unusable)?;
+        let names = resolved.get_names().iter().map(|(name, schema)| (name.clone(), (*schema).clone())).collect();
         Ok(Self { schema, names, decoder: (codec.decoder)(codec.schema)? })
     }
 
@@ -84,13 +82,13 @@ impl JsonReader {
         let mut object = parsed.map_err(|error| {
             whole(&JSON_UNREADABLE, format!("is no JSON object, at column {} of the line", error.column()))
         })?;
-        if matches!(self.schema, Schema::Record(record) if record.lookup.contains_key("meta")) {
+        if matches!(&self.schema, Schema::Record(record) if record.lookup.contains_key("meta")) {
             object.entry("meta").or_insert_with(|| json!({"record_id": "", "produced_by": ""}));
         }
-        let value = self.convert(self.schema, &Json::Object(object), "")?;
+        let value = self.convert(&self.schema, &Json::Object(object), "")?;
         // What is left is what Avro and serde cannot say about one field.
         let misfit = |what: String| whole(&JSON_FIELD_MISMATCH, what);
-        let writer = GenericDatumWriter::builder(self.schema).build();
+        let writer = GenericDatumWriter::builder(&self.schema).build();
         let datum = writer.and_then(|writer| writer.write_value_to_vec(value));
         let datum = datum.map_err(|_| misfit("does not fit the schema".to_owned()))?;
         self.decoder.decode(&datum).map_err(|error| misfit(error.message))

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod aggregate;
 pub mod alert;
+mod avro;
 pub mod codec;
 pub mod dates;
 pub mod decision;
@@ -18,8 +19,6 @@ pub mod notification;
 pub mod payment;
 pub mod payment_type;
 pub mod status;
-mod text;
-mod writer_schema;
 
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
 pub use aggregate::{AggregatedBalance, BalanceShare, NodeScope};
