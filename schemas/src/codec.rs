@@ -13,7 +13,7 @@ use crate::avro::{self, Shape};
 use crate::{
     AccountBalance, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare, CustomerPreferences,
     Decision, FeeSchedule, FraudLabel, FraudRules, FxQuote, Instruction, LedgerEntry, Notification, Payment,
-    PaymentRequest, PaymentStatus, ScreenedPayment,
+    PaymentLimit, PaymentRequest, PaymentStatus, PostingCalendar, ScreenedPayment,
 };
 
 /// Every kind of event that lies on a topic.
@@ -36,6 +36,8 @@ pub const CODECS: &[EventCodec] = &[
     FraudRules::CODEC,
     FeeSchedule::CODEC,
     FxQuote::CODEC,
+    PaymentLimit::CODEC,
+    PostingCalendar::CODEC,
     Alert::CODEC,
 ];
 

@@ -163,6 +163,9 @@ pub struct Instruction {
     /// What `fee_back_minor` was priced by, or `fee_minor` where it is not kept for good.
     #[serde(default)]
     pub fee_schedule: Option<String>,
+    /// On `execute`: how the payment was made, by which its calendar is found.
+    #[serde(default)]
+    pub channel: Option<String>,
 }
 
 topic_event! {

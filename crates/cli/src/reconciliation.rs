@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tidemill_core::sink::{BalancesDigest, SinkAudit};
 use tidemill_runtime::provision::open_sink;
+use tidemill_runtime::reconciliation::ReconciliationWatch;
 use tidemill_runtime::status;
 use tidemill_runtime::task::checkpoint::{Figures, REDRIVEN, RELEASED_RECORDS};
 use tidemill_schemas::AccountRequest;
@@ -137,6 +138,9 @@ pub(crate) fn reconcile(session: &Session) -> Result<Reconciliation, Failure> {
             result.findings.push(format!("{topic} partition {partition}: {lag} records wait to be processed"));
         }
     }
+    let mut watch = ReconciliationWatch::new(session.topology.clone(), session.broker.clone());
+    watch.look()?;
+    result.findings.extend(watch.look()?.findings());
     let mut digests: Vec<(String, BalancesDigest)> = Vec::new();
     for plan in &session.topology.sinks {
         match open_sink(plan)?.audit() {

@@ -7,6 +7,7 @@ use tidemill_schemas::PaymentType;
 
 use super::codes::PaymentCode;
 use super::exchanges::{self, Swap};
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Decided, Funds, Moves, Request, Stop, Take, admit_debit};
 use super::receipts::{self, RECEIPTS, Receipt};
 use super::{Config, WhenSpent};
@@ -27,15 +28,20 @@ pub(super) fn give_back<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
         _ => fee_back = receipt.refund(payment.amount_minor),
     }
     let funds = funds(payment.payment_type, request.config);
+    let enforcement = match funds {
+        Funds::Checked => Enforcement::Refuse,
+        Funds::Forced => Enforcement::Count,
+    };
+    let counts = payment_limits::check(&Asked::of(payment, &payer), enforcement, context)?;
     if let Some(exchange) = receipt.exchange.as_deref() {
         let decided = exchanges::debit(request, payer, exchange, Swap::undoing(exchange), funds, context)?;
         RECEIPTS.put(context.state, &key, &receipt)?;
-        return Ok(decided);
+        return Ok(Decided { counts, ..decided });
     }
     let take = Take { hold_minor: 0, needed_minor: i128::from(payment.amount_minor), funds };
     let (book, payer) = request.debit(payer, take, context)?;
     RECEIPTS.put(context.state, &key, &receipt)?;
-    Ok(Decided { fee_back, ..Decided::new(book, payer, Moves::Money) })
+    Ok(Decided { fee_back, counts, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// Checks `reference_not_open`, `reference_mismatch`, `refund_exceeds_captured` and `already_reversed`.

@@ -15,7 +15,7 @@ use super::codes::{IN_SUSPENSE, LEDGER_UNBALANCED, PaymentCode};
 use super::exchanges::Swap;
 use super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
 use super::receipts::{self, FeeBack, INCOMING_HOLDS, IncomingHold};
-use super::{Config, journals, links, scheduled};
+use super::{Config, journals, links, payment_limits, scheduled};
 
 pub(super) fn process(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<Flow, Reject> {
     let (addressed_to, amount_minor_min) = match instruction.kind {
@@ -189,6 +189,8 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
     if matches!(aftermath, Aftermath::Returned(_)) {
         links::returned(instruction, context)?;
     }
+    // Wherever it stands now, it has not been spent.
+    payment_limits::returned(instruction, context.state)?;
     context.effects.emit("status", status(instruction, outcome.as_ref(), code, &reason, fee_back_minor));
     if let Some(outcome) = outcome {
         PAYMENT_OUTCOMES.put(context.state, &key, &PaymentOutcome { aftermath, ..outcome })?;
@@ -198,6 +200,7 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
 
 /// What was given for a journal that failed comes back, or stands in suspense. Its sender has been told already.
 fn uncollect(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Reject> {
+    journals::uncount_leg(instruction, context)?;
     let voucher = voucher(instruction, context);
     let payer = ACCOUNTS.get(context.state, instruction.account_id.as_bytes())?;
     if let Ok(payer) = admit(payer, instruction) {

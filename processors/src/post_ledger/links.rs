@@ -6,6 +6,7 @@ use tidemill_schemas::{FeeRefund, Instruction, PaymentType};
 
 use super::Config;
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::payment_limits;
 use super::receipts::{self, RECEIPTS, Receipt, RefundableFee};
 
 /// The payment that an arriving reversal undoes, if its outcome is still known.
@@ -39,6 +40,7 @@ pub(super) fn credited(instruction: &Instruction, config: Config, context: &mut 
         let key = receipts::key(credit_account, source, debit_account, payment_id);
         outcomes::remember_receipt(context, &key, receipt, config)?;
     }
+    payment_limits::credited(instruction, context.state)?;
     if let Some(identity) = undone_identity(instruction)
         && let Some(undone) = PAYMENT_OUTCOMES.get(context.state, &identity)?
     {

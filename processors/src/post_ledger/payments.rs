@@ -14,6 +14,7 @@ use super::codes::{OK, PaymentCode};
 use super::exchanges::Swap;
 use super::holds::{self, Hold};
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::payment_limits::{Broken, Counts};
 use super::receipts::FeeBack;
 use super::{Config, authorisations, captures, exchanges, give_back, journals, scheduled, transfers};
 use crate::fingerprint::Fingerprint;
@@ -33,6 +34,8 @@ pub(super) struct Request<'a> {
 /// Why judging ends early.
 pub(super) enum Stop {
     Refused(PaymentCode),
+    /// By a limit on payments, which can say what it leaves.
+    Limited(Broken),
     /// Not the payment's fault.
     Broken(Reject),
 }
@@ -72,13 +75,16 @@ pub(super) struct Decided<'a> {
     pub(super) authorisation: Option<Authorisation>,
     /// What is sold and bought, or on a reversal was.
     pub(super) exchange: Option<Box<Exchange>>,
+    /// What it uses of limits.
+    pub(super) counts: Counts,
     /// What comes back of the fee of the payment that is given back.
     pub(super) fee_back: Option<FeeBack>,
 }
 
 impl<'a> Decided<'a> {
     pub(super) fn new(book: Book<'a>, payer: Slot, moves: Moves) -> Self {
-        Self { book, payer, moves, hold: None, authorisation: None, exchange: None, fee_back: None }
+        let counts = Counts::default();
+        Self { book, payer, moves, hold: None, authorisation: None, exchange: None, counts, fee_back: None }
     }
 }
 
@@ -116,6 +122,9 @@ pub(super) fn process(priced: PricedPayment, config: Config, context: &mut Conte
     match carry_out(&priced, body, &identity, config, context) {
         Ok(()) => Ok(Flow::Done(Outcome::Posted)),
         Err(Stop::Refused(code)) => Err(Reject::new(code.spec()).about(Box::new(priced))),
+        Err(Stop::Limited(Broken { code, detail })) => {
+            Err(Reject::new(code.spec()).because(detail).about(Box::new(priced)))
+        }
         Err(Stop::Broken(reject)) => Err(reject),
     }
 }
@@ -165,6 +174,7 @@ fn carry_out(
         holds::announce(&identity, &outcome, payment.created_at, context);
     }
     decided.book.write(context)?;
+    decided.counts.write(identity, context.state)?;
     match decided.moves {
         Moves::Money => send(priced, &outcome, decided.fee_back, customer.clone(), context),
         Moves::Collecting => {
@@ -361,6 +371,7 @@ fn instruction(
         fee_refund,
         fee_back_minor,
         fee_schedule,
+        channel: None,
     };
     let arriving = Swap::behind(&instruction).map(|swap| (swap.transit_minor, swap.transit_currency.to_owned()));
     if let Some((amount_minor, currency)) = arriving {

@@ -389,7 +389,7 @@ pub(crate) fn topology() -> Topology {
         }],
         ports: ports.iter().map(|port| ((*port).to_owned(), (*port).to_owned())).collect(),
         references: Vec::new(),
-        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
+        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000, age_s_max: 3_600 },
         circuit: None,
     };
     let mut count = stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]);
@@ -439,6 +439,10 @@ impl SchemaRegistry for OneSchema {
             return Err(RegistryError::Unavailable("nobody answers".to_owned()));
         }
         Ok(SCHEMA.to_owned())
+    }
+
+    fn version(&self, _subject: &str, _id: u32) -> Result<Option<u32>, RegistryError> {
+        Ok(None)
     }
 
     fn latest(&self, _subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {

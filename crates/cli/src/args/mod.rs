@@ -95,6 +95,8 @@ pub(crate) enum Command {
     /// Looks at fees.
     #[command(subcommand)]
     Fee(FeeCommand),
+    /// Shows what an account has used of the limits on its payments, and what they leave.
+    Limits(LimitsArgs),
     /// Proves with payments of its own, under load, that nothing is lost, doubled or out of order.
     Verify(VerifyArgs),
     /// Looks at dead letters, and sends them back to the stage that failed.
@@ -245,6 +247,15 @@ pub(crate) struct PreviewArgs {
     #[arg(long)]
     pub(crate) segment: Option<String>,
     /// When the payment is made, RFC 3339; now when absent.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LimitsArgs {
+    /// Debit account.
+    pub(crate) account: String,
+    /// As of when what is left is shown, RFC 3339; now when absent.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
 }

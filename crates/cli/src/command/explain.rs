@@ -32,6 +32,11 @@ fn all_codes() -> Vec<(&'static str, &'static CodeSpec)> {
     of_engine.chain(of_processors).chain(of_sinks).chain(of_produce).collect()
 }
 
+/// Every code that a dead letter can have.
+pub(super) fn record_codes() -> impl Iterator<Item = &'static str> {
+    all_codes().into_iter().map(|(_, code)| code.code)
+}
+
 fn explain_code(global: &Global, name: &str) -> Result<Exit, Failure> {
     if let Some(finding) = tidemill_topology::codes::ALL.iter().find(|finding| finding.code == name) {
         output::line(&format!("{} (topology file)\n\n{}\n{}", finding.code, finding.summary, finding.remedy))?;

@@ -3,7 +3,6 @@
 //! The schedules are those of the settings with what their topic holds laid over them, as a worker has them. What the
 //! account has used of a free allowance is not known here: the payment is priced as the first of its period.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,9 +15,7 @@ use tidemill_core::{
     Amount, AnyEvent, Currency, Effects, EventDecoder, EventTime, Headers, Origin, RecordView, ReferenceTable,
 };
 use tidemill_processors::charge_fee;
-use tidemill_runtime::broker::{TopicPartition, read_all};
 use tidemill_runtime::clock::SystemClock;
-use tidemill_runtime::codecs::{Codecs, ValueError};
 use tidemill_runtime::store::StoreFactory;
 use tidemill_runtime::store::memory::MemoryStores;
 use tidemill_runtime::store::write_behind::{Background, WriteBehind};
@@ -31,6 +28,7 @@ use tidemill_topology::plan::{Link, ReferencePlan};
 use crate::args::{FeeCommand, Global, PreviewArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::reference::reference_table;
 use crate::session::{Access, Session};
 
 pub(super) fn run(global: &Global, command: &FeeCommand) -> Result<Exit, Failure> {
@@ -60,7 +58,7 @@ fn preview(global: &Global, args: &PreviewArgs) -> Result<Exit, Failure> {
     let payment = payment(args)?;
     let session = Session::open(global, Access::Read)?;
     let (link, reference) = configured(&session)?;
-    let table = schedules(&session, reference)?;
+    let table = reference_table(&session, reference)?;
     let priced = price(link, reference.spec.name, table.as_ref(), payment.clone(), args.segment.clone())?;
     let exponent = Currency::parse(&payment.currency).map_or(0, Currency::exponent);
     let money = |minor: i128| decimal(minor, exponent);
@@ -145,29 +143,6 @@ fn configured(session: &Session) -> Result<(&Link, &ReferencePlan), Failure> {
         })
     });
     found.into_iter().next().ok_or_else(|| Failure::new(Exit::Config, "no chain of the topology charges fees"))
-}
-
-/// As a worker has it: the settings, and over them what the topic holds.
-fn schedules(session: &Session, plan: &ReferencePlan) -> Result<Box<dyn ReferenceTable>, Failure> {
-    let built = (plan.spec.build)(&plan.settings);
-    let mut table = built.map_err(|errors| Failure::new(Exit::Config, format!("{}: {errors:?}", plan.spec.name)))?;
-    let mut codecs = Codecs::new(Arc::clone(&session.registry), tidemill_schemas::CODECS);
-    let partitions = session.topology.topics.get(&plan.topic).map_or(1, |topic| topic.partitions);
-    for partition in (0..partitions).map(|number| TopicPartition::new(plan.topic.as_str(), number)) {
-        read_all(session.broker.as_ref(), &partition, |record| {
-            let event = match record.value.map(|value| codecs.decode(plan.spec.kind, value)).transpose() {
-                Ok(event) => event,
-                Err(ValueError::Unavailable(message)) => return Err(Failure::new(Exit::Unreachable, message)),
-                // A worker does not use it either, and says so.
-                Err(_) => return Ok(ControlFlow::Continue(())),
-            };
-            if let Err(message) = table.apply(record.key.unwrap_or_default(), event) {
-                tracing::warn!(origin = %record.origin, error = message, "a reference entry is not used");
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-    }
-    Ok(table)
 }
 
 /// Runs the processor on a state of its own, which is thrown away.

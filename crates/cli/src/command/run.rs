@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use fs4::fs_std::FileExt;
 use tidemill_console::{Served, serve};
 use tidemill_runtime::lag::LagSampler;
+use tidemill_runtime::reconciliation::ReconciliationWatch;
 use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::supervise::{self, RunError, RunOptions, RunSinks, Running};
 use tidemill_runtime::worker::{OnStop, Shared};
@@ -38,6 +39,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     eprintln!("{} runs on {}", session.topology.pipeline.produced_by(), session.broker.describe());
     sample_lag(&shared)?;
     watch_stable_offsets(&shared)?;
+    watch_reconciliation(&shared, &running)?;
     let ended = watch(&session, args, &running, &stop)?;
     let joined = running.join().map_err(ended_badly);
     match ended {
@@ -115,6 +117,25 @@ fn watch_stable_offsets(shared: &Arc<Shared>) -> Result<(), Failure> {
         loop {
             watch.look();
             std::thread::sleep(LOOK_INTERVAL);
+        }
+    })?;
+    Ok(())
+}
+
+/// Reads what all workers of the pipeline have committed, those of other processes among them.
+fn watch_reconciliation(shared: &Arc<Shared>, running: &Running) -> Result<(), Failure> {
+    let mut watch = ReconciliationWatch::new(Arc::clone(&shared.topology), Arc::clone(&shared.broker));
+    let (shared, health) = (Arc::clone(shared), running.health.clone());
+    std::thread::Builder::new().name("reconciliation".to_owned()).spawn(move || {
+        let mut before = None;
+        loop {
+            // A broker that is away is reported by those who need it.
+            if let Ok(look) = watch.look() {
+                shared.telemetry.reconciliation.report(&look, before.as_ref(), shared.clock.unix_ms());
+                health.set_unaccounted(look.findings().collect());
+                before = Some(look);
+            }
+            std::thread::sleep(ReconciliationWatch::INTERVAL);
         }
     })?;
     Ok(())

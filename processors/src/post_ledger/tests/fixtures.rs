@@ -17,6 +17,7 @@ use super::super::accounts::{ACCOUNTS, Account, CurrencyCode};
 use super::super::holds::{Hold, HoldState, OPEN_HOLDS, OpenHold};
 use super::super::journals::{OPEN_JOURNALS, OpenJournal};
 use super::super::outcomes::{Aftermath, OUTCOMES_BY_AGE, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
+use super::super::payment_limits::{Instant, LIMIT_USAGES, LIMITED_PAYMENTS, LimitedPayment, Usage, Use};
 use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, RECEIPTS_BY_AGE, Receipt, RefundableFee};
 use super::super::scheduled::{DUE_PAYMENTS, Due, SCHEDULED_PAYMENTS, Scheduled};
 use super::world::World;
@@ -148,6 +149,27 @@ fn state_bytes_of_sweeps_and_of_what_waits_stay_as_they_are() {
     };
     check(SCHEDULED_PAYMENTS, &Scheduled { priced, due_at: AT });
     check(DUE_PAYMENTS, &Due {});
+    let instants = [Instant { at: AT, amount_minor: 4_000, payments: 1 }].into();
+    let usage = Usage {
+        limit: "everyday".to_owned(),
+        window: "60 minutes".to_owned(),
+        subject: "card …7788".to_owned(),
+        currency: CurrencyCode::new("EUR"),
+        period: AT.0,
+        ends_at: EventTime(AT.0 + 3_600_000_000),
+        amount_minor: 4_000,
+        payments: 1,
+        instants,
+    };
+    check(LIMIT_USAGES, &usage);
+    let used = Use {
+        usage_key: Bytes(b"key".to_vec()),
+        period: AT.0,
+        amount_minor: 4_000,
+        payments: 1,
+        gives_back: Default::default(),
+    };
+    check(LIMITED_PAYMENTS, &LimitedPayment { uses: vec![used] });
     let aged = Aged { at: AT, key: Bytes(identity("bank", "acc-1", "p-1")) };
     check(OUTCOMES_BY_AGE.0, &aged);
     check(RECEIPTS_BY_AGE.0, &aged);

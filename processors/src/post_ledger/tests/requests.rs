@@ -148,6 +148,7 @@ fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
         fee_refund: FeeRefund::Kept,
         fee_back_minor: 0,
         fee_schedule: None,
+        channel: None,
     };
     let cases = [
         Instruction { amount_minor: 0, ..sound.clone() },

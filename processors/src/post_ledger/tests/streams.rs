@@ -374,7 +374,9 @@ fn long_streams_agree_with_the_reference() {
     let never: Vec<&str> = super::super::codes::PaymentCode::ALL
         .iter()
         .map(|code| code.spec().code)
-        .filter(|code| !code.starts_with("credit_") && !["amount_overflow", "limit_exceeded"].contains(code))
+        .filter(|code| !code.starts_with("credit_") && *code != "amount_overflow")
+        // No limits here; the stream of `payment_limits/model.rs` has them.
+        .filter(|code| !code.ends_with("limit_exceeded") && !code.ends_with("_not_allowed"))
         .filter(|code| !answers.contains_key(code))
         .collect();
     assert_eq!(never, [""; 0], "codes that no command was answered with: {answers:?}");
