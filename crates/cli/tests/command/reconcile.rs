@@ -19,6 +19,11 @@ expires_at = "2027-01-01T00:00:00Z"
 "#;
 const AFTER: &str = "[stage.settings.score_fraud]";
 
+/// A day later, and not on a Sunday.
+const CALENDAR: &str = r#"{"name":"web","version":"1","effective_from":"2026-01-01T00:00:00Z","channels":["web"],"zone":"Europe/Berlin","weekend":["saturday","sunday"],"value_days":1}"#;
+const DATES: &str = "SELECT DISTINCT CAST(booking_date AS text) || ' ' || CAST(value_date AS text) FROM ledger_entries \
+                     WHERE payment_id = 'e-1'";
+
 const ACCOUNTS: [(&str, &str, &str); 7] = [
     ("cash", "EUR", "asset"),
     ("a", "EUR", "customer"),
@@ -114,6 +119,7 @@ fn book(tidemill: &Tidemill, topic: impl Fn(&str) -> String) {
         tidemill.feed(&format!("produce {to}"), records.as_bytes()).text();
         tidemill.run("run --until-idle").text();
     };
+    produce(&topic("calendars.posting.v1"), CALENDAR);
     produce(&format!("{} --key account", topic("accounts.requested.v1")), &accounts());
     for lot in LOTS {
         let records: String = lot.lines().zip(0..).map(|(line, minute)| payment(line, minute)).collect();
@@ -254,6 +260,7 @@ fn on_kafka_all_sinks_agree_on_everything_the_ledger_does() {
     assert!(accounts("postgres") > ACCOUNTS.len() as u64, "internal accounts are among them");
     let quiet = pipeline.tidemill.run("reconcile --in-transit --json").json();
     assert_eq!(quiet[0]["currencies"][0]["amount_minor"], json!(0), "{quiet}");
+    assert_eq!(pipeline.ask(DATES), ["2026-02-02 2026-02-03"], "made on a Sunday");
     pipeline.ask("UPDATE account_balances SET posted_minor = posted_minor + 1 WHERE kind = 'fx_spread' RETURNING ''");
     let reconciled = pipeline.tidemill.run("reconcile --json");
     assert!(reconciled.stdout.contains("a balance is not what the entries"), "{}", reconciled.stdout);
@@ -274,6 +281,7 @@ fn an_analyst_can_ask_what_was_exchanged() {
             "x-1 eur-usd 999 EUR 1078 USD 6",
         ]
     );
+    assert_eq!(sqlite(&file, DATES), ["2026-02-02 2026-02-03"], "made on a Sunday");
     let lines = "SELECT count(*) || '' FROM ledger_entries WHERE quote = 'eur-usd'";
     assert_eq!(sqlite(&file, lines), ["18"], "every line of an exchange names its quote");
     let earned = "SELECT currency || ' ' || sum(posted_minor) FROM account_balances WHERE kind = 'fx_spread' \

@@ -10,8 +10,8 @@ use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Outcome
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{
-    AccountCommand, AccountStatus, Alert, Exchange, FeeTerms, Instruction, InstructionKind, LedgerEntry, Merchant, PaymentStatus,
-    PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
+    AccountCommand, AccountStatus, Alert, Exchange, FeeTerms, Instruction, InstructionKind, LedgerEntry, Merchant,
+    PaymentStatus, PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
 };
 use tidemill_testkit::Driver;
 
