@@ -68,11 +68,16 @@ fn spec() -> &'static SinkSpec {
 }
 
 fn open(url: &str) -> Box<dyn Sink> {
-    let table = toml::Table::from_iter([
+    open_as(url, None)
+}
+
+fn open_as(url: &str, colour: Option<&str>) -> Box<dyn Sink> {
+    let mut table = toml::Table::from_iter([
         ("url".to_owned(), url.into()),
         // Small, so that the suite splits its batches.
         ("statement_rows_max".to_owned(), 13.into()),
     ]);
+    table.extend(colour.map(|colour| ("colour".to_owned(), colour.into())));
     (spec().open)("test", &Settings(table)).expect("settings are right")
 }
 
@@ -83,6 +88,10 @@ impl Lab for PostgresLab {
 
     fn open(&self) -> Box<dyn Sink> {
         open(&self.url())
+    }
+
+    fn open_coloured(&self, colour: &str) -> Box<dyn Sink> {
+        open_as(&self.url(), Some(colour))
     }
 
     fn wipe(&mut self) {

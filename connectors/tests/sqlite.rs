@@ -42,7 +42,12 @@ fn spec() -> &'static SinkSpec {
 }
 
 fn open(path: &std::path::Path) -> Box<dyn Sink> {
-    let table = toml::Table::from_iter([("path".to_owned(), path.to_str().expect("is UTF-8").into())]);
+    open_as(path, None)
+}
+
+fn open_as(path: &std::path::Path, colour: Option<&str>) -> Box<dyn Sink> {
+    let mut table = toml::Table::from_iter([("path".to_owned(), path.to_str().expect("is UTF-8").into())]);
+    table.extend(colour.map(|colour| ("colour".to_owned(), colour.into())));
     (spec().open)("test", &Settings(table)).expect("settings are right")
 }
 
@@ -53,6 +58,10 @@ impl Lab for SqliteLab {
 
     fn open(&self) -> Box<dyn Sink> {
         open(&self.path())
+    }
+
+    fn open_coloured(&self, colour: &str) -> Box<dyn Sink> {
+        open_as(&self.path(), Some(colour))
     }
 
     fn wipe(&mut self) {

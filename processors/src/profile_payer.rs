@@ -46,7 +46,7 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     build,
 };
 
-const PROFILES: Store<PayerState> = Store::new("payer_profiles");
+pub(crate) const PROFILES: Store<PayerState> = Store::new("payer_profiles");
 
 /// Takes no settings: its windows are part of the meaning of the profile's fields.
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ const PROFILES: Store<PayerState> = Store::new("payer_profiles");
 struct Config {}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct PayerState {
+pub(crate) struct PayerState {
     five_minutes: Buckets,
     hours: Buckets,
     days: Buckets,

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder};
+use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind};
 
 use crate::avro::{self, Shape};
 use crate::{
@@ -40,6 +40,10 @@ pub const CODECS: &[EventCodec] = &[
     PostingCalendar::CODEC,
     Alert::CODEC,
 ];
+
+/// Kinds whose events ask somebody outside the pipeline to act: to send a message, to call a system. A pipeline that is not
+/// live writes none of them, or what was asked for once would be asked for again.
+pub const ASKS_OUTSIDE: &[EventKind] = &[Notification::KIND];
 
 /// Writes events of one type in the type's own latest schema, which is parsed on first use.
 pub(crate) struct Encoder {

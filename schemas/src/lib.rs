@@ -24,7 +24,7 @@ pub mod status;
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
 pub use aggregate::{AggregatedBalance, BalanceShare, NodeScope};
 pub use alert::Alert;
-pub use codec::CODECS;
+pub use codec::{ASKS_OUTSIDE, CODECS};
 pub use dates::{Date, PostingCalendar, PostingDates};
 pub use decision::{Decision, RuleHit, Verdict};
 pub use exchange::{Exchange, FxQuote};

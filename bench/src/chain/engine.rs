@@ -218,6 +218,7 @@ fn shared(options: &EngineOptions) -> Result<Arc<Shared>> {
         telemetry: Telemetry::new(&pipeline.name, env!("CARGO_PKG_VERSION"), &pipeline.config_hash)?,
         state_log: StateLogPolicy::default(),
         state_dir: instance_dir(&topology.state_dir, &options.instance),
+        rehearsal: None,
         topology,
     }))
 }

@@ -47,7 +47,8 @@ use tidemill_schemas::{
     AccountCommand, FeeCharge, FeeSchedule, PaymentBody, PaymentType, PricedPayment, ScoredPayment,
 };
 
-use allowance::{FEE_ALLOWANCES, Priced};
+pub(crate) use allowance::FEE_ALLOWANCES;
+use allowance::Priced;
 use schedule::Schedule;
 use segment::FEE_SEGMENTS;
 use table::FeeTable;

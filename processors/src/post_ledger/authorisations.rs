@@ -8,7 +8,7 @@ use super::answers::Update;
 use super::codes::{OK, PaymentCode};
 use super::holds::{self, Hold, HoldState};
 use super::outcomes::PaymentOutcome;
-use super::payment_limits::{self, Asked, Counts, Enforcement};
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Authorisation, Decided, Moves, Request, Stop, admit_debit, default_expiry};
 
 pub(super) fn authorise<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {

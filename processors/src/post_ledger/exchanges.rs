@@ -11,7 +11,7 @@ use tidemill_schemas::{EntryKind, Exchange, Instruction, PaymentType};
 use super::accounts::{Account, Internal};
 use super::book::{Book, Line, Overflow, Slot};
 use super::codes::PaymentCode;
-use super::payment_limits::{self, Asked, Counts, Enforcement};
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Decided, Funds, Moves, Request, Stop, admit_debit};
 
 pub(super) fn exchange<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {

@@ -11,7 +11,7 @@ use crate::age_queue::AgeQueue;
 /// Keyed by the account that received, and the identity of the payment.
 pub const RECEIPTS: Store<Receipt> = Store::new("receipts");
 /// Their keys, the oldest first.
-pub(super) const RECEIPTS_BY_AGE: AgeQueue = AgeQueue(Store::new("receipts_by_age"));
+pub(crate) const RECEIPTS_BY_AGE: AgeQueue = AgeQueue(Store::new("receipts_by_age"));
 /// Keyed by the account that will receive, and the identity of the authorisation. The amount that is held.
 pub const INCOMING_HOLDS: Store<IncomingHold> = Store::new("incoming_holds");
 

@@ -18,7 +18,7 @@ use super::answers::Answered;
 use super::book;
 use super::codes::{LEDGER_UNBALANCED, OK, PaymentCode};
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
-use super::payment_limits::{Broken, Counts};
+use super::payment_limits::Broken;
 use super::payments::{self, Decided, Moves, Request, Stop};
 
 /// Keyed by the payment's identity.

@@ -88,6 +88,7 @@ pub(super) fn below(global: &Global, dir: &Path) -> Global {
         topology: global.topology.clone(),
         broker: Some(BrokerArg::Embedded),
         overrides,
+        colour: None,
         json: global.json,
         log: global.log,
     }

@@ -23,11 +23,11 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
     Ok(if result.findings.is_empty() { Exit::Ok } else { Exit::Findings })
 }
 
-/// What is between accounts, by every read model that keeps entries. Nothing else is asked, so the pipeline may run.
+/// What is between accounts, by every read model of the live pipeline that keeps entries.
 pub(super) fn in_transit(global: &Global) -> Result<Exit, Failure> {
-    let (topology, _warnings) = session::compile(global)?;
+    let session = Session::open(global, Access::Read)?;
     let mut models = Vec::new();
-    for plan in topology.sinks.iter().filter(|plan| session::keeps_entries(plan)) {
+    for plan in session.topology.sinks.iter().filter(|plan| session::keeps_entries(plan)) {
         let currencies = open_sink(plan)?.in_transit().map_err(|error| session::sink_failure(&plan.name, error))?;
         models.push(InTransitModel { sink: plan.name.clone(), currencies });
     }
