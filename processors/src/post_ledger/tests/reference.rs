@@ -262,9 +262,7 @@ impl Reference {
                     self.announce(&pay.from, &reference);
                 }
             }
-            Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => {
-                self.give_back(pay, reference)
-            }
+            Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => self.undo(pay, reference),
             Type::Cancel => {
                 self.waits.insert((pay.from.clone(), reference.clone()), Wait::Cancelled);
                 self.waiting.retain(|waiting| waiting.pay.from != pay.from || waiting.pay.id != reference);
@@ -307,7 +305,7 @@ impl Reference {
     }
 
     /// What has been received is given back, and with a refund what is due of its fee.
-    fn give_back(&mut self, pay: &Pay, reference: String) {
+    fn undo(&mut self, pay: &Pay, reference: String) {
         let amount = i128::from(pay.amount_minor);
         let receipt = self.received.get_mut(&(pay.from.clone(), pay.to.clone(), reference)).expect("was found");
         match pay.payment_type {
