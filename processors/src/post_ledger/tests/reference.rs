@@ -325,6 +325,10 @@ impl Reference {
         }
     }
 
+    pub(super) fn brings_fee_back(&self, pay: &Pay) -> bool {
+        self.fee_backs.get(&(pay.from.clone(), pay.id.clone())).is_some_and(|minor| *minor > 0)
+    }
+
     fn pay_out(&mut self, pay: &Pay) {
         for (to, amount_minor) in &pay.credits {
             self.send(to, Leg::Credit(Pay { to: to.clone(), amount_minor: *amount_minor, ..pay.clone() }));
