@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::kafka::Pipeline;
 use crate::sql::sqlite;
-use crate::tidemill::{Tidemill, repository};
+use crate::tidemill::Tidemill;
 
 /// A euro buys 1.0850 USD, of which the house keeps 0.0050.
 const QUOTE: &str = r#"[[stage.settings.price_exchange.quotes]]
@@ -17,6 +18,11 @@ expires_at = "2027-01-01T00:00:00Z"
 
 "#;
 const AFTER: &str = "[stage.settings.score_fraud]";
+
+/// A day later, and not on a Sunday.
+const CALENDAR: &str = r#"{"name":"web","version":"1","effective_from":"2026-01-01T00:00:00Z","channels":["web"],"zone":"Europe/Berlin","weekend":["saturday","sunday"],"value_days":1}"#;
+const DATES: &str = "SELECT DISTINCT CAST(booking_date AS text) || ' ' || CAST(value_date AS text) FROM ledger_entries \
+                     WHERE payment_id = 'e-1'";
 
 const ACCOUNTS: [(&str, &str, &str); 7] = [
     ("cash", "EUR", "asset"),
@@ -98,18 +104,27 @@ fn payment(line: &str, minute: usize) -> String {
 /// Exchanges, journals and payments that wait, each in every way that it can end, beside ordinary payments and holds.
 fn booked() -> Tidemill {
     let tidemill = Tidemill::new();
-    let topology = std::fs::read_to_string(repository().join("topology.toml")).expect("the default topology is there");
+    book(&tidemill, str::to_owned);
+    tidemill
+}
+
+/// `topic` is what a topic is called in the topology of the folder.
+fn book(tidemill: &Tidemill, topic: impl Fn(&str) -> String) {
+    let file = tidemill.folder().join("topology.toml");
+    let topology = std::fs::read_to_string(file).expect("the topology is there");
     assert_eq!(topology.matches(AFTER).count(), 1, "where the quote is put");
     tidemill.write("topology.toml", topology.replace(AFTER, &format!("{QUOTE}{AFTER}")));
     tidemill.run("apply --yes").text();
-    tidemill.feed("produce accounts.requested.v1 --key account", accounts().as_bytes()).text();
-    tidemill.run("run --until-idle").text();
+    let produce = |to: &str, records: &str| {
+        tidemill.feed(&format!("produce {to}"), records.as_bytes()).text();
+        tidemill.run("run --until-idle").text();
+    };
+    produce(&topic("calendars.posting.v1"), CALENDAR);
+    produce(&format!("{} --key account", topic("accounts.requested.v1")), &accounts());
     for lot in LOTS {
         let records: String = lot.lines().zip(0..).map(|(line, minute)| payment(line, minute)).collect();
-        tidemill.feed("produce payments.requested.v1", records.as_bytes()).text();
-        tidemill.run("run --until-idle").text();
+        produce(&topic("payments.requested.v1"), &records);
     }
-    tidemill
 }
 
 /// How each payment was answered, in the order of the answers.
@@ -229,6 +244,28 @@ fn texts(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text")).collect()
 }
 
+/// Postgres and Redis, after everything that the ledger does.
+#[test]
+fn on_kafka_all_sinks_agree_on_everything_the_ledger_does() {
+    let pipeline = Pipeline::new();
+    book(&pipeline.tidemill, |name| pipeline.topic(name));
+    let reconciled = pipeline.tidemill.run("reconcile --json").json();
+    assert_eq!(reconciled["findings"], json!([]), "{reconciled:#}");
+    let accounts = |sink: &str| {
+        let models = reconciled["read_models"].as_array().expect("a list").iter();
+        let found = models.into_iter().find(|model| model["sink"] == sink).map(|model| model["accounts"].clone());
+        found.and_then(|accounts| accounts.as_u64()).expect("balances")
+    };
+    assert_eq!(accounts("postgres"), accounts("redis"));
+    assert!(accounts("postgres") > ACCOUNTS.len() as u64, "internal accounts are among them");
+    let quiet = pipeline.tidemill.run("reconcile --in-transit --json").json();
+    assert_eq!(quiet[0]["currencies"][0]["amount_minor"], json!(0), "{quiet}");
+    assert_eq!(pipeline.ask(DATES), ["2026-02-02 2026-02-03"], "made on a Sunday");
+    pipeline.ask("UPDATE account_balances SET posted_minor = posted_minor + 1 WHERE kind = 'fx_spread' RETURNING ''");
+    let reconciled = pipeline.tidemill.run("reconcile --json");
+    assert!(reconciled.stdout.contains("a balance is not what the entries"), "{}", reconciled.stdout);
+}
+
 #[test]
 fn an_analyst_can_ask_what_was_exchanged() {
     let tidemill = booked();
@@ -244,6 +281,7 @@ fn an_analyst_can_ask_what_was_exchanged() {
             "x-1 eur-usd 999 EUR 1078 USD 6",
         ]
     );
+    assert_eq!(sqlite(&file, DATES), ["2026-02-02 2026-02-03"], "made on a Sunday");
     let lines = "SELECT count(*) || '' FROM ledger_entries WHERE quote = 'eur-usd'";
     assert_eq!(sqlite(&file, lines), ["18"], "every line of an exchange names its quote");
     let earned = "SELECT currency || ' ' || sum(posted_minor) FROM account_balances WHERE kind = 'fx_spread' \

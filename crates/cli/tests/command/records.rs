@@ -168,11 +168,13 @@ fn events_are_written_in_the_registered_schema_under_their_own_key() {
     assert_eq!(values(&tidemill.run(&format!("consume {QUOTES} --key q-3")).json_lines()), [r#"{"quote":"q-3"}"#]);
 }
 
-/// Each line is good but for one thing; code and field that are named for it.
+/// Code and field that are named for a quote that is good but for one thing.
+type Wrong = (&'static str, &'static str, fn(&mut Value));
+
 #[test]
 fn a_line_that_is_no_event_is_named_with_its_code_and_field_and_not_quoted() {
     let tidemill = Tidemill::new();
-    let cases: [(&str, &str, fn(&mut Value)); 6] = [
+    let cases: [Wrong; 6] = [
         ("json_field_mismatch", "rate", |quote| quote["rate"] = json!(1.085)),
         ("json_field_mismatch", "expires_at", |quote| quote["expires_at"] = json!("s3cret")),
         ("json_field_unknown", "rat", |quote| quote["rat"] = json!("s3cret")),

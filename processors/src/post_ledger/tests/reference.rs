@@ -262,25 +262,7 @@ impl Reference {
                     self.announce(&pay.from, &reference);
                 }
             }
-            Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => {
-                let key = (pay.from.clone(), pay.to.clone(), reference);
-                let receipt = self.received.get_mut(&key).expect("was found");
-                match pay.payment_type {
-                    Type::Reverse => receipt.reversed = true,
-                    Type::Chargeback => receipt.back += amount,
-                    _ => {
-                        receipt.back += amount;
-                        receipt.refunded += amount;
-                        let due = match receipt.fee_refund {
-                            FeeRefund::Kept => 0,
-                            FeeRefund::Returned => receipt.fee,
-                            FeeRefund::ProRata => receipt.fee * receipt.refunded / receipt.amount,
-                        };
-                        self.fee_backs.insert((pay.from.clone(), pay.id.clone()), due - receipt.fee_back);
-                        receipt.fee_back = due;
-                    }
-                }
-            }
+            Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => self.undo(pay, reference),
             Type::Cancel => {
                 self.waits.insert((pay.from.clone(), reference.clone()), Wait::Cancelled);
                 self.waiting.retain(|waiting| waiting.pay.from != pay.from || waiting.pay.id != reference);
@@ -320,6 +302,31 @@ impl Reference {
             self.send(&to, Leg::Credit(leg));
         }
         None
+    }
+
+    /// What has been received is given back, and with a refund what is due of its fee.
+    fn undo(&mut self, pay: &Pay, reference: String) {
+        let amount = i128::from(pay.amount_minor);
+        let receipt = self.received.get_mut(&(pay.from.clone(), pay.to.clone(), reference)).expect("was found");
+        match pay.payment_type {
+            Type::Reverse => receipt.reversed = true,
+            Type::Chargeback => receipt.back += amount,
+            _ => {
+                receipt.back += amount;
+                receipt.refunded += amount;
+                let due = match receipt.fee_refund {
+                    FeeRefund::Kept => 0,
+                    FeeRefund::Returned => receipt.fee,
+                    FeeRefund::ProRata => receipt.fee * receipt.refunded / receipt.amount,
+                };
+                self.fee_backs.insert((pay.from.clone(), pay.id.clone()), due - receipt.fee_back);
+                receipt.fee_back = due;
+            }
+        }
+    }
+
+    pub(super) fn brings_fee_back(&self, pay: &Pay) -> bool {
+        self.fee_backs.get(&(pay.from.clone(), pay.id.clone())).is_some_and(|minor| *minor > 0)
     }
 
     fn pay_out(&mut self, pay: &Pay) {

@@ -30,6 +30,8 @@ struct Stream {
     waits_of_eight: u32,
     /// How often each answer was given.
     answers: BTreeMap<&'static str, u32>,
+    /// How many payments of each type were carried out, and of those that wait, share costs or bring fees back.
+    carried_out: BTreeMap<&'static str, u32>,
 }
 
 const KINDS: [AccountKind; 4] =
@@ -75,6 +77,7 @@ impl Stream {
             payments: 0,
             waits_of_eight: 1,
             answers: BTreeMap::new(),
+            carried_out: BTreeMap::new(),
         };
         stream.open_accounts();
         stream
@@ -145,6 +148,9 @@ impl Stream {
         let code = self.world.pay(&pay);
         assert_eq!(code, expected, "seed {}, command {number}: {pay:?}", self.seed);
         *self.answers.entry(code).or_default() += 1;
+        if code == "posted" {
+            self.count(&pay);
+        }
         // What was refused is referred to as well, but not as often as it happens.
         if code != "posted" && self.random.random_ratio(4, 5) {
             return;
@@ -154,6 +160,20 @@ impl Stream {
             self.recent.swap_remove(oldest);
         }
         self.recent.push(pay);
+    }
+
+    fn count(&mut self, pay: &Pay) {
+        let features = [
+            ("a payment that waits", pay.waits_micros.is_some()),
+            ("a journal of several payers", !pay.debits.is_empty()),
+            ("a deducted fee", pay.fee_terms.charge == FeeCharge::Deducted && pay.fee_minor > 0),
+            ("a fee of a chargeback", pay.payment_type == PaymentType::Chargeback && pay.fee_minor > 0),
+            ("a refund with some of the fee", self.reference.brings_fee_back(pay)),
+        ];
+        let present = features.into_iter().filter(|(_, is_present)| *is_present).map(|(feature, _)| feature);
+        for what in present.chain([pay.payment_type.name()]) {
+            *self.carried_out.entry(what).or_default() += 1;
+        }
     }
 
     /// Mostly about an earlier payment, as in life; now and then about the wrong one, or the same once more.
@@ -357,6 +377,7 @@ fn long_streams_agree_with_the_reference() {
     let mut left = number("TIDEMILL_LEDGER_COMMANDS").unwrap_or(30_000);
     let mut seed = u64::from(number("TIDEMILL_LEDGER_SEED").unwrap_or(1_000));
     let mut answers: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let mut carried_out: BTreeMap<&'static str, u32> = BTreeMap::new();
     while left > 0 {
         let stretch = left.min(1_500);
         let tasks = [1, 2, 4, 8][seed as usize % 4];
@@ -367,10 +388,15 @@ fn long_streams_agree_with_the_reference() {
         for (code, count) in stream.answers {
             *answers.entry(code).or_default() += count;
         }
+        for (what, count) in stream.carried_out {
+            *carried_out.entry(what).or_default() += count;
+        }
         left -= stretch;
         seed += 1;
     }
     println!("{answers:?}");
+    println!("{carried_out:?}");
+    assert_eq!(carried_out.len(), PaymentType::ALL.len() + 5, "every type and feature is carried out: {carried_out:?}");
     let never: Vec<&str> = super::super::codes::PaymentCode::ALL
         .iter()
         .map(|code| code.spec().code)
