@@ -7,13 +7,13 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder};
+use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind};
 
 use crate::avro::{self, Shape};
 use crate::{
     AccountBalance, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare, CustomerPreferences,
     Decision, FeeSchedule, FraudLabel, FraudRules, FxQuote, Instruction, LedgerEntry, Notification, Payment,
-    PaymentRequest, PaymentStatus, ScreenedPayment,
+    PaymentLimit, PaymentRequest, PaymentStatus, PostingCalendar, ScreenedPayment,
 };
 
 /// Every kind of event that lies on a topic.
@@ -36,8 +36,14 @@ pub const CODECS: &[EventCodec] = &[
     FraudRules::CODEC,
     FeeSchedule::CODEC,
     FxQuote::CODEC,
+    PaymentLimit::CODEC,
+    PostingCalendar::CODEC,
     Alert::CODEC,
 ];
+
+/// Kinds whose events ask somebody outside the pipeline to act: to send a message, to call a system. A pipeline that is not
+/// live writes none of them, or what was asked for once would be asked for again.
+pub const ASKS_OUTSIDE: &[EventKind] = &[Notification::KIND];
 
 /// Writes events of one type in the type's own latest schema, which is parsed on first use.
 pub(crate) struct Encoder {

@@ -11,8 +11,11 @@ pub mod codec;
 pub mod dates;
 pub mod decision;
 pub mod exchange;
+pub mod fee;
 pub mod fraud;
+pub mod json;
 pub mod ledger;
+pub mod limit;
 pub mod notification;
 pub mod payment;
 pub mod payment_type;
@@ -21,12 +24,14 @@ pub mod status;
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
 pub use aggregate::{AggregatedBalance, BalanceShare, NodeScope};
 pub use alert::Alert;
-pub use codec::CODECS;
-pub use dates::{Date, PostingDates};
+pub use codec::{ASKS_OUTSIDE, CODECS};
+pub use dates::{Date, PostingCalendar, PostingDates};
 pub use decision::{Decision, RuleHit, Verdict};
 pub use exchange::{Exchange, FxQuote};
+pub use fee::{FeeCharge, FeeRefund, FeeTerms};
 pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, FreeAllowance, Rule};
 pub use ledger::{AccountBalance, EntryKind, Instruction, InstructionKind, LedgerEntry};
+pub use limit::PaymentLimit;
 pub use notification::{CustomerPreferences, Notification};
 pub use payment::{
     CounterpartyProfile, Merchant, PayerProfile, Payment, PaymentBody, PaymentRequest, PricedPayment, ProfiledPayment,

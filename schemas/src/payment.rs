@@ -9,6 +9,7 @@ use crate::codec::{key_text, memory_event, topic_event};
 use crate::dates::PostingDates;
 use crate::decision::Decision;
 use crate::exchange::Exchange;
+use crate::fee::{FeeCharge, FeeTerms};
 use crate::payment_type::{PaymentType, as_text};
 
 /// What the sender wrote, field by field and not yet believed. A field that was not there is `None`.
@@ -250,10 +251,21 @@ pub struct PricedPayment {
     pub fee_minor: i64,
     /// Name and version of the schedule that priced it; empty where nothing is charged.
     pub fee_schedule: String,
+    pub fee_terms: FeeTerms,
     /// What an exchange buys.
     pub exchange: Option<Box<Exchange>>,
     /// Absent where no calendar is asked.
     pub dates: Option<PostingDates>,
+}
+
+impl PricedPayment {
+    /// What leaves for whoever is credited.
+    pub fn sent_minor(&self) -> i64 {
+        match self.fee_terms.charge {
+            FeeCharge::OnTop => self.payment.amount_minor,
+            FeeCharge::Deducted => self.payment.amount_minor - self.fee_minor,
+        }
+    }
 }
 
 topic_event! {

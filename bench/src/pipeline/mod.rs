@@ -29,6 +29,8 @@ use crate::pipeline::tidemill::{Engine, Tidemill};
 
 /// Until all is warm: stores, connections, and the broker's compiler.
 const WARM_UP_S: u64 = 10;
+/// Times `--payments` that wait when it is sampled.
+const PROFILED_LOTS: u32 = 2;
 /// Until an engine that was started is at work.
 const START: Duration = Duration::from_secs(4);
 
@@ -135,7 +137,10 @@ pub(crate) fn run(options: &PipelineOptions) -> Result<()> {
 
 /// Of an engine that works on payments that wait.
 fn profile(tidemill: &Tidemill, options: &PipelineOptions) -> Result<Profile> {
-    throughput::queue(tidemill, options)?;
+    // Enough for the time that it takes to start and to be sampled.
+    for _ in 0..PROFILED_LOTS {
+        throughput::queue(tidemill, options)?;
+    }
     let engine = tidemill.start(options.workers)?;
     std::thread::sleep(START);
     let drawing = options.write.as_ref().map(|folder| folder.join("default.svg"));

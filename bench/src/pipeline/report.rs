@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::machine;
-use crate::pipeline::profile::Profile;
+use crate::pipeline::profile::{Profile, SECONDS};
 use crate::pipeline::throughput::Throughput;
 use crate::pipeline::{PipelineOptions, Steady};
 
@@ -108,12 +108,12 @@ impl Report<'_> {
     }
 
     fn write_profile(&self, out: &mut String) -> std::fmt::Result {
-        let Some(Profile { samples, steps }) = &self.profile else { return Ok(()) };
+        let Some(Profile { steps }) = &self.profile else { return Ok(()) };
         writeln!(out, "## Where the time goes\n")?;
         writeln!(
             out,
-            "{samples} samples of another run with payments that wait; µs are the share of the engine's processor time above. \
-             A sample\ncounts for the innermost step on its stack. The [flame graph](default.svg) has all of them.\n"
+            "Sampled for {SECONDS} s in another run with payments that wait; µs are the share of the engine's processor time \
+             above. A\nsample counts for the innermost step on its stack. The [flame graph](default.svg) has all of them.\n"
         )?;
         writeln!(out, "| step | share | µs a payment |\n|---|---|---|")?;
         for (step, share) in steps {

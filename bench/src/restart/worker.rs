@@ -48,6 +48,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         telemetry,
         state_log: StateLogPolicy::default(),
         state_dir: instance_dir(&topology.state_dir, options.instance.name()),
+        rehearsal: None,
         topology,
     });
     let run_options = RunOptions {

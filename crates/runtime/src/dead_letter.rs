@@ -21,7 +21,7 @@ pub mod sent_back {
     pub const REPLAY_COUNT: &str = "x-dlq-replay-count";
     /// Id of the dead letter that it was.
     pub const REPLAY_OF: &str = "x-dlq-replay-of";
-    /// Topic of the input that it belongs to, on its way through the unit's redrive topic.
+    /// Topic of the input that it belongs to, of a dead letter as on its way through the unit's redrive topic.
     pub const INPUT: &str = "x-dlq-input";
     /// Instead of a record: what an operator has decided about the dead letter.
     pub const RESOLVE: &str = "x-dlq-resolve";
@@ -149,6 +149,7 @@ pub fn headers(record: &RecordView<'_>, failure: &Failure<'_>) -> Vec<OwnedHeade
     add("origin-partition", origin.partition.to_string());
     add("origin-offset", origin.offset.to_string());
     add("origin-timestamp", record.event_time.millis().to_string());
+    add("input", failure.input.to_owned());
     add("stage", failure.stage.to_owned());
     add("class", failure.class.to_owned());
     add("code", failure.code.to_owned());

@@ -37,8 +37,11 @@ pub mod reconciliation;
 mod redaction;
 pub mod registry;
 pub mod replay;
+pub mod reprocess;
+pub mod rewind;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+mod sealed;
 pub mod sink_worker;
 pub mod stable_offset;
 pub mod standby;

@@ -311,7 +311,7 @@ impl SinkWorker {
         }
         let pipeline = &self.shared.topology.pipeline;
         let by = FailedBy {
-            pipeline: pipeline.name.clone(),
+            pipeline: pipeline.scope(),
             produced_by: pipeline.produced_by(),
             config_hash: pipeline.config_hash.clone(),
             instance: self.slot.clone(),
@@ -326,7 +326,7 @@ impl SinkWorker {
         let failure =
             Failure { stage: &stage, class: "poison", code, message, field: None, input, schema_version, by: &by };
         let headers = dead_letter::headers(&view, &failure);
-        let topic = format!("{}.dlq", view.origin.topic);
+        let topic = self.shared.topology.dead_letters(view.origin.topic);
         let mut producer = self.shared.broker.producer(&ProducerOptions::Idempotent)?;
         producer.send(&Outgoing {
             topic: &topic,

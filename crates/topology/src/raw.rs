@@ -317,7 +317,7 @@ fn default_memory_mib_max() -> u64 {
 
 /// An idle hop costs at least this; the broker pays for every transaction.
 fn default_commit_gap_ms_min() -> u64 {
-    10
+    5
 }
 
 fn default_commit_interval_ms_max() -> u64 {

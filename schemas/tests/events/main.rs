@@ -1,5 +1,6 @@
 //! Every kind of event against its schema: bytes, fields, evolution, hostile input.
 
+mod from_json;
 mod samples;
 
 use std::collections::BTreeSet;

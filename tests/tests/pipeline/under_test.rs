@@ -133,6 +133,7 @@ impl UnderTest {
             telemetry: self.telemetry(),
             state_log: StateLogPolicy::default(),
             state_dir: instance_dir(&self.topology.state_dir, instance),
+            rehearsal: None,
         };
         let options = RunOptions {
             instance: instance.to_owned(),

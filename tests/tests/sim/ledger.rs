@@ -412,6 +412,7 @@ pub(crate) fn topology() -> Topology {
             version: "1".to_owned(),
             config_hash: "00000000".to_owned(),
             audit_topic: "ops.audit.v1".to_owned(),
+            colour: None,
         },
         broker: plan::Broker::Embedded { data_dir: PathBuf::from("nowhere") },
         registry_url: None,

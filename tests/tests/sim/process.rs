@@ -158,6 +158,7 @@ impl Machine {
             telemetry: site.telemetry.clone(),
             state_log: STATE_LOG,
             state_dir: PathBuf::from(self.name),
+            rehearsal: None,
         });
         let unit = Arc::new(site.topology.units[0].clone());
         let (shared, standbys) = Standby::beside(&shared, std::iter::once(Arc::clone(&unit)), self.name);

@@ -286,6 +286,9 @@ pub(crate) enum StateCommand {
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct StateAt {
+    /// Shows personal data, which is masked otherwise.
+    #[arg(long)]
+    pub(crate) unmask: bool,
     /// Only this task.
     #[arg(long)]
     pub(crate) task: Option<u32>,

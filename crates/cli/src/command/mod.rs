@@ -12,11 +12,14 @@ mod explain;
 mod fee;
 mod generate;
 mod graph;
+mod limits;
+mod offsets;
 mod parked;
 mod produce;
 mod provision;
 mod reconcile;
 mod replay;
+mod reprocess;
 mod run;
 mod state;
 mod statement;
@@ -45,9 +48,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Reconcile { in_transit: true } => reconcile::in_transit(global),
         Command::Statement(args) => statement::run(global, args),
         Command::Fee(command) => fee::run(global, command),
+        Command::Limits(args) => limits::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Dlq(command) => dlq::run(global, command),
         Command::Replay(command) => replay::run(global, command),
+        Command::Reprocess(command) => reprocess::run(global, command),
+        Command::Offsets(command) => offsets::run(global, command),
         Command::Parked(command) => parked::run(global, command),
         Command::Audit(command) => audit::run(global, command),
         Command::State(command) => state::run(global, command),

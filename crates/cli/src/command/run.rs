@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use fs4::fs_std::FileExt;
 use tidemill_console::{Served, serve};
+use tidemill_runtime::broker::{Isolation, TopicPartition};
 use tidemill_runtime::lag::LagSampler;
 use tidemill_runtime::reconciliation::ReconciliationWatch;
+use tidemill_runtime::reprocess::{Note, PIPELINE_RETIRED, Phase};
 use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::supervise::{self, RunError, RunOptions, RunSinks, Running};
 use tidemill_runtime::worker::{OnStop, Shared};
@@ -22,6 +24,8 @@ use crate::stop::Stop;
 
 const TICK: Duration = Duration::from_millis(100);
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon a process notices that another pipeline takes over.
+const NOTE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const LAG_SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
@@ -57,7 +61,11 @@ fn watch(
 ) -> Result<Option<Result<(), Failure>>, Failure> {
     let mut checked_at = Instant::now();
     let mut restoring = None;
+    let mut succession = Succeeded::new(session);
     while !stop.is_set() {
+        if let Some(failure) = succession.look(session) {
+            return Ok(Some(Err(failure)));
+        }
         match running.health.restored() {
             Some((done, total)) => {
                 restoring.get_or_insert_with(|| Progress::new("restoring", total)).set_of(done, total);
@@ -75,6 +83,45 @@ fn watch(
         }
     }
     Ok(None)
+}
+
+/// Whether another pipeline over the same inputs takes over from the one that runs here.
+struct Succeeded {
+    note_end: Option<u64>,
+    looked_at: Instant,
+}
+
+impl Succeeded {
+    fn new(session: &Session) -> Self {
+        Self { note_end: note_end(session), looked_at: Instant::now() }
+    }
+
+    /// Stops in good order instead of being fenced. A broker that does not answer is no reason to stop.
+    fn look(&mut self, session: &Session) -> Option<Failure> {
+        if self.looked_at.elapsed() < NOTE_LOOK_INTERVAL {
+            return None;
+        }
+        self.looked_at = Instant::now();
+        let end = note_end(session);
+        if end.is_none() || end == self.note_end {
+            return None;
+        }
+        let note = Note::read(session.broker.as_ref(), &session.topology.pipeline).ok()?;
+        self.note_end = end;
+        let is_cut_over = note.phase().is_some_and(Phase::is_cutover);
+        (is_cut_over || note.live != session.topology.pipeline.colour).then(|| {
+            let message = format!("{PIPELINE_RETIRED}: another pipeline takes over from this one");
+            Failure::new(Exit::Refused, message).hint(
+                "Start this again once `tidemill reprocess cutover` has ended, with the topology file of the new one.",
+            )
+        })
+    }
+}
+
+/// Grows with every step of a reprocess.
+fn note_end(session: &Session) -> Option<u64> {
+    let note = TopicPartition::new(session.topology.pipeline.reprocess_topic(), 0);
+    session.broker.watermarks(&note, Isolation::ReadCommitted).ok().map(|watermarks| watermarks.high)
 }
 
 fn options(session: &Session, args: &RunArgs) -> Result<RunOptions, Failure> {

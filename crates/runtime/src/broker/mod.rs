@@ -202,6 +202,12 @@ pub trait Broker: Send + Sync {
     /// The group's committed positions; partitions without one are left out.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>>;
 
+    /// Forgets the group's committed positions. A group with members is an error, one that does not exist is none.
+    fn delete_group(&self, _group: &str) -> Result<()> {
+        let message = "this broker does not forget groups".to_owned();
+        Err(BrokerError::new(BrokerErrorKind::Misconfigured, "delete a group", message))
+    }
+
     /// Who is in the group, and who owns which task of `tasks_topic`. `None` while the group has not agreed on that.
     fn roster(&self, _group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
         let message = "this broker does not say who is in a group".to_owned();

@@ -146,6 +146,16 @@ impl SchemaRegistry for HttpRegistry {
         }
     }
 
+    fn delete_subject(&self, subject: &str) -> Result<(), RegistryError> {
+        for path in [&["subjects", subject][..], &["config", subject]] {
+            match self.call::<Value>(Method::DELETE, path, None) {
+                Ok(_) | Err(RegistryError::Unknown) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Without a user and password that the address may hold.
     fn describe(&self) -> String {
         let Ok(mut url) = reqwest::Url::parse(&self.url) else { return "schema registry".to_owned() };

@@ -117,6 +117,14 @@ impl SchemaRegistry for LocalRegistry {
         self.lock().accepts(subject, &parse(schema)?)
     }
 
+    fn delete_subject(&self, subject: &str) -> Result<(), RegistryError> {
+        let mut catalog = self.lock();
+        let mut next = catalog.clone();
+        next.subjects.remove(subject);
+        next.compatibility.remove(subject);
+        self.replace(&mut catalog, next)
+    }
+
     fn describe(&self) -> String {
         format!("schemas in {}", self.path.display())
     }

@@ -38,6 +38,11 @@ pub trait SchemaRegistry: Send + Sync {
     /// `Ok(false)`: the registry would refuse the schema.
     fn is_compatible(&self, subject: &str, schema: &str) -> Result<bool, RegistryError>;
 
+    /// Forgets the subject with all its versions. Schemas stay, because records name them by their ids.
+    fn delete_subject(&self, _subject: &str) -> Result<(), RegistryError> {
+        Err(RegistryError::Refused("this registry does not forget subjects".to_owned()))
+    }
+
     /// What this is and where, for people.
     fn describe(&self) -> String;
 }

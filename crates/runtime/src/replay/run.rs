@@ -10,9 +10,10 @@ use tidemill_topology::plan::Role;
 use crate::broker::{BrokerError, Isolation, TopicPartition, read_range};
 use crate::operator::{Operator, OperatorError};
 use crate::replay::notes::{copy_key, write_active, write_resolution};
-use crate::replay::plan::{Destination, Edit, Item, Plan, sha256};
+use crate::replay::plan::{Destination, Edit, Item, Plan};
 use crate::replay::write::send_back;
 use crate::replay::{Active, Filter, Letter, Notes, Resolution, ResolutionKind, RunState, read_letters};
+use crate::sealed::sha256;
 use crate::status;
 
 const BATCH_LETTERS_MAX: usize = 500;
@@ -418,9 +419,8 @@ impl<'a> Run<'a> {
             return Ok(false);
         }
         let topology = self.operator.topology();
-        let Some((unit, _, _)) = topology.reader_of(self.plan.topic.strip_suffix(".dlq").unwrap_or_default()) else {
-            return Ok(false);
-        };
+        let input = topology.inputs().find(|input| input.dead_letters == self.plan.topic);
+        let Some((unit, _, _)) = input.and_then(|input| topology.reader_of(&input.topic)) else { return Ok(false) };
         let rows =
             status::unit_status(self.operator.broker().as_ref(), topology, unit, self.operator.clock().unix_ms())?;
         let is_ingest = |topic: &str| topology.topics.get(topic).is_some_and(|topic| topic.role == Role::Ingest);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::Outcome;
+use tidemill_topology::Colour;
 
 use crate::reconciliation::Tally;
 use crate::state_log::Cleaning;
@@ -40,6 +41,9 @@ pub struct Checkpoint {
     /// What the figures must agree with.
     pub tally: Tally,
     pub cleaning: Cleaning,
+    /// Colour of the pipeline that takes over from this one. Nobody works for this task any more, unless to bring what is
+    /// under way to its end.
+    pub retired_for: Option<Colour>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +116,7 @@ mod tests {
                 ..Tally::default()
             },
             cleaning: Cleaning { written_bytes: 300, live_bytes: 200, ..Cleaning::default() },
+            retired_for: Colour::parse("green"),
         };
         let bytes = checkpoint.encode().expect("it can be encoded");
         assert_eq!(Checkpoint::decode(&bytes).expect("it can be decoded"), checkpoint);

@@ -221,6 +221,7 @@ impl Task {
             figures,
             tally,
             cleaning: self.committed.cleaning.clone(),
+            retired_for: self.committed.retired_for.clone(),
         }
     }
 

@@ -59,7 +59,8 @@ pub enum WorkerError {
 impl WorkerError {
     /// Whether a guard has stopped the worker, and not a fault.
     pub fn is_refusal(&self) -> bool {
-        self.is_parking_limit() || matches!(self, Self::CircuitOpen { .. } | Self::ParkedLeft { .. })
+        self.is_parking_limit()
+            || matches!(self, Self::CircuitOpen { .. } | Self::ParkedLeft { .. } | Self::Start(StartError::Retired(_)))
     }
 
     /// Whether nothing more may wait behind a failed record.

@@ -11,6 +11,7 @@ use crate::broker::{
     BrokerError, BrokerErrorKind, Member, MemberEvent, MemberOptions, Result as BrokerResult, TopicPartition,
 };
 use crate::health::Phase;
+use crate::reprocess::Retired;
 use crate::store::StoreError;
 use crate::store::write_behind::Background;
 use crate::task::Task;
@@ -140,6 +141,7 @@ impl Worker {
             topics: self.program.topics().cloned().collect(),
             patience: START_PATIENCE,
             transaction_timeout: Duration::from_millis(self.policy().transaction_timeout_ms),
+            retired: self.shared.rehearsal.as_ref().map_or(Retired::Refused, |rehearsal| rehearsal.retired),
             delay,
         };
         let (done, task) = channel();
@@ -190,6 +192,7 @@ impl Worker {
                         health.enter(Phase::Running, self.shared.clock.unix_ms());
                     }
                 }
+                Err(error @ StartError::Retired(_)) => return Err(error.into()),
                 Err(error) => self.start_failed(number, &error),
             }
         }

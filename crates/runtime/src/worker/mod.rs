@@ -34,6 +34,7 @@ use crate::codecs::Codecs;
 use crate::dead_letter::FailedBy;
 use crate::health::{Phase, WorkerHealth};
 use crate::registry::SchemaRegistry;
+use crate::reprocess::Rehearsal;
 use crate::state_log::{RecordWriter, StateLogPolicy};
 use crate::store::StoreFactory;
 use crate::succession::{Succession, TRANSACTION_LEFT_OPEN};
@@ -80,6 +81,8 @@ pub struct Shared {
     pub state_log: StateLogPolicy,
     /// Folder of this instance's stores.
     pub state_dir: PathBuf,
+    /// How a pipeline runs that is not the live one. `None` for the one that is.
+    pub rehearsal: Option<Arc<Rehearsal>>,
 }
 
 impl Shared {
@@ -180,7 +183,8 @@ impl Worker {
         health: Arc<WorkerHealth>,
     ) -> Result<Self, WorkerError> {
         let pipeline = &shared.topology.pipeline;
-        let program = Program::build(&shared.topology, &unit).map_err(WorkerError::Broken)?;
+        let program =
+            Program::build(&shared.topology, &unit, shared.rehearsal.as_deref()).map_err(WorkerError::Broken)?;
         let mut codecs = Codecs::new(Arc::clone(&shared.registry), shared.codecs);
         for (topic, kind) in program.written() {
             codecs.prepare(topic, kind)?;
@@ -189,7 +193,7 @@ impl Worker {
         let succession = Arc::new(Succession::of(&shared));
         let transaction = Transaction::new(Arc::clone(&succession), Arc::clone(&shared.clock), slot.clone(), timeout);
         let failed_by = FailedBy {
-            pipeline: pipeline.name.clone(),
+            pipeline: pipeline.scope(),
             produced_by: pipeline.produced_by(),
             config_hash: pipeline.config_hash.clone(),
             instance: slot.clone(),
@@ -358,6 +362,9 @@ impl Worker {
                 continue;
             };
             let Some(task) = self.tasks.get_mut(&record.origin.partition) else { continue };
+            if self.shared.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.is_beyond(&record.origin)) {
+                continue;
+            }
             // What was fetched before a rewind, or before the task moved, may arrive once more.
             if task.position(topic).is_some_and(|position| record.origin.offset < position)
                 && !sabotaged!(AcceptRereads)

@@ -15,7 +15,7 @@ use crate::task::Task;
 use crate::transaction::Transaction;
 use crate::worker::WorkerError;
 use crate::worker::latest::{Kept, Latest};
-use crate::worker::program::{Head, InputProgram, Port, Program, ReferenceTables};
+use crate::worker::program::{Delivery, Head, InputProgram, Port, Program, ReferenceTables};
 
 /// A record of a topic with a schema could not be read. Only somebody who writes past Tidemill can cause it.
 pub static VALUE_UNREADABLE: CodeSpec = CodeSpec {
@@ -133,6 +133,9 @@ impl Output {
     }
 
     fn emit(&mut self, port: &Port, mut event: AnyEvent, write: Write, source: Source<'_>) -> Result<(), WorkerError> {
+        if port.delivery == Delivery::Withheld {
+            return Ok(());
+        }
         if let Some(meta) = event.meta_mut() {
             meta.record_id.clear();
             let _infallible = write!(meta.record_id, "{}/{}", source.record.origin, source.ordinal);

@@ -9,6 +9,7 @@ use tidemill_topology::Topology;
 use tidemill_topology::plan::{CircuitBreaker, Cleanup, Input, OnError, Stage, Unit};
 
 use crate::parking::ParkingProgram;
+use crate::reprocess::Rehearsal;
 use crate::task::checkpoint::{REDRIVEN, RELEASED_RECORDS as RELEASED};
 
 /// A unit, ready to process.
@@ -61,6 +62,15 @@ pub(crate) struct Port {
     pub(crate) kind: Option<EventKind>,
     /// Number among the topics whose records are counted.
     pub(crate) counted: Option<usize>,
+    pub(crate) delivery: Delivery,
+}
+
+/// What becomes of events for a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Written,
+    /// They ask somebody outside to act, and the live pipeline has asked already.
+    Withheld,
 }
 
 /// The reference tables of a unit, each built once per worker.
@@ -72,7 +82,7 @@ pub(crate) struct ReferenceTables {
 
 impl Program {
     /// The topology has been checked, so a failure here is a broken invariant; its message says which.
-    pub(crate) fn build(topology: &Topology, unit: &Unit) -> Result<Self, String> {
+    pub(crate) fn build(topology: &Topology, unit: &Unit, rehearsal: Option<&Rehearsal>) -> Result<Self, String> {
         let mut program = Self {
             inputs: Vec::new(),
             names: Vec::new(),
@@ -82,7 +92,7 @@ impl Program {
         };
         for stage in &unit.stages {
             program.references.add(stage)?;
-            program.add_inputs(topology, stage)?;
+            program.add_inputs(topology, stage, rehearsal)?;
         }
         for suffix in [REDRIVEN, RELEASED] {
             let more: Vec<String> =
@@ -126,7 +136,7 @@ impl Program {
         ports.filter_map(|port| port.kind.map(|kind| (&port.topic, kind)))
     }
 
-    fn add_inputs(&mut self, topology: &Topology, stage: &Stage) -> Result<(), String> {
+    fn add_inputs(&mut self, topology: &Topology, stage: &Stage, rehearsal: Option<&Rehearsal>) -> Result<(), String> {
         let counted = &mut self.counted;
         let mut port = |topic: &String| {
             let topic = topology.topics.get(topic).ok_or_else(|| format!("topic {topic} is not in the topology"))?;
@@ -136,6 +146,10 @@ impl Program {
                 topic: Arc::from(topic.name.as_str()),
                 partitions: topic.partitions,
                 kind: topic.kind,
+                delivery: match (topic.kind, rehearsal) {
+                    (Some(kind), Some(rehearsal)) if rehearsal.withheld.contains(&kind) => Delivery::Withheld,
+                    _ => Delivery::Written,
+                },
             })
         };
         let mut ports: BTreeMap<&'static str, Port> = BTreeMap::new();

@@ -9,6 +9,7 @@ use crate::broker::{BrokerError, BrokerErrorKind, TopicPartition};
 use crate::reconciliation::balances;
 use crate::task::Task;
 use crate::task::checkpoint::Checkpoint;
+use crate::task::restore::StartError;
 use crate::transaction::CommitEnd;
 use crate::worker::commit::{Committing, delete_dead};
 use crate::worker::{BROKER_UNAVAILABLE, OWN_FAILURES_MAX, Shared, Worker, WorkerError};
@@ -140,6 +141,7 @@ impl Worker {
         loop {
             match self.recover(error) {
                 Err(WorkerError::Broker(next)) if next.kind != BrokerErrorKind::Misconfigured => error = next.into(),
+                Err(next) if next.is_refusal() => return Err(next),
                 Err(next @ (WorkerError::Store(_) | WorkerError::Start(_))) => error = next,
                 result => return result,
             }
@@ -164,6 +166,10 @@ impl Worker {
                 }
                 _ => self.abort(error),
             },
+            retired @ WorkerError::Start(StartError::Retired(_)) => {
+                self.output.transaction.abort(BrokerError::new(BrokerErrorKind::Abortable, "stop", "the worker stops"));
+                Err(retired)
+            }
             WorkerError::Store(_) | WorkerError::State(_) | WorkerError::Start(_) | WorkerError::Checkpoint(_) => {
                 let cause = BrokerError::new(BrokerErrorKind::Fatal, "use the store", error.to_string());
                 self.output.transaction.abort(BrokerError { kind: BrokerErrorKind::Abortable, ..cause.clone() });

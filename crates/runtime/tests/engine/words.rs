@@ -143,6 +143,7 @@ pub(crate) fn shared_with(
         telemetry: Telemetry::new("words", "test", "00000000").expect("metric names are unique"),
         state_log,
         state_dir: folder.join("state"),
+        rehearsal: None,
     })
 }
 
@@ -258,6 +259,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
             version: "1".to_owned(),
             config_hash: "00000000".to_owned(),
             audit_topic: "ops.audit.v1".to_owned(),
+            colour: None,
         },
         broker: plan::Broker::Embedded { data_dir: folder.join("broker") },
         registry_url: None,
