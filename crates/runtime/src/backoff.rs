@@ -26,7 +26,7 @@ impl Backoff {
         }
         let whole = self.min.saturating_mul(1 << (failures - 1).min(20)).min(self.max);
         let part = mixed(self.seed.wrapping_add(u64::from(failures))) >> 32;
-        let scattered = whole.as_nanos() / 2 * u128::from(part) >> 32;
+        let scattered = (whole.as_nanos() / 2 * u128::from(part)) >> 32;
         whole / 2 + Duration::from_nanos(u64::try_from(scattered).unwrap_or(u64::MAX))
     }
 }

@@ -59,7 +59,7 @@ impl Task {
     }
 
     /// Parked topics with the offset before which no committed record waits, where that is news.
-    pub(crate) fn to_delete(&mut self, inputs: &[InputProgram]) -> Result<Vec<(Arc<str>, u64)>, StateError> {
+    pub(crate) fn newly_dead(&mut self, inputs: &[InputProgram]) -> Result<Vec<(Arc<str>, u64)>, StateError> {
         let mut dead = Vec::new();
         for input in inputs {
             let Some(parking) = &input.parking else { continue };

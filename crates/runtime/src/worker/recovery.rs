@@ -70,7 +70,7 @@ impl Worker {
             task.committed(checkpoint, bytes.len() as u64);
             if task.parking.is_holding {
                 task.refresh_parking(&self.program.inputs)?;
-                for (topic, before) in task.to_delete(&self.program.inputs)? {
+                for (topic, before) in task.newly_dead(&self.program.inputs)? {
                     let parked = TopicPartition::new(topic, number);
                     delete_dead(self.shared.broker.clone(), self.shared.threads.as_ref(), parked, before);
                 }

@@ -93,6 +93,10 @@ impl Worker {
         let released = read.and_then(|()| self.release_batch(&batch));
         self.release.batch = batch;
         released?;
+        // What the passes have seen was seen by a transaction that is undone.
+        if self.release.rewinds != self.rewinds {
+            return Ok(());
+        }
         self.end_passes()
     }
 
@@ -224,20 +228,18 @@ impl Worker {
             let headers = batch.headers(index);
             let turn = self.release_record(input, &batch.view(index, &headers))?;
             if let Some(scan) = self.release.scans.get_mut(&partition) {
-                scan.read_to = meta.offset + 1;
+                scan.read_to = scan.read_to.max(meta.offset + 1);
                 match turn {
                     Turn::Now => scan.released += 1,
                     Turn::Later => scan.first_waiting = scan.first_waiting.or(Some(meta.offset)),
                     Turn::Over => {}
                 }
             }
-            if turn == Turn::Now {
-                if self.is_full() {
-                    let rewinds = self.rewinds;
-                    self.commit()?;
-                    if self.rewinds != rewinds {
-                        return Ok(());
-                    }
+            if turn == Turn::Now && self.is_full() {
+                let rewinds = self.rewinds;
+                self.commit()?;
+                if self.rewinds != rewinds {
+                    return Ok(());
                 }
             }
         }
@@ -303,6 +305,8 @@ impl Worker {
         scan.next_pass_at = None;
         if scan.empty_passes > EMPTY_PASSES_MAX {
             let is_held = !self.shared.broker.held_back(std::slice::from_ref(partition))?.is_empty();
+            // Whoever holds it back may end at any moment, and a pass that has looked before that has seen nothing of it.
+            scan.empty_passes = 0;
             if !is_held {
                 let TopicPartition { topic, partition } = partition;
                 let message = format!("{left} keys wait for records of {topic}-{partition} that are not there");

@@ -179,7 +179,7 @@ mod tests {
             ("debug(value);", "debug"),
             ("open_file(\"/etc/passwd\");", "Function not found"),
             ("value = Fn(\"f\");", "cannot be part of a value"),
-            ("value.amount.cents = 1;", "amount"),
+            ("value.amount.cents = 1;", "cents"),
         ];
         for (script, expected) in table {
             let error = run(script, &json!({"customer": "mary"})).expect_err(script);
