@@ -68,11 +68,16 @@ fn spec() -> &'static SinkSpec {
 }
 
 fn open(url: &str) -> Box<dyn Sink> {
-    let table = toml::Table::from_iter([
+    open_as(url, None)
+}
+
+fn open_as(url: &str, colour: Option<&str>) -> Box<dyn Sink> {
+    let mut table = toml::Table::from_iter([
         ("url".to_owned(), url.into()),
         // Small, so that the suite splits its batches.
         ("statement_rows_max".to_owned(), 13.into()),
     ]);
+    table.extend(colour.map(|colour| ("colour".to_owned(), colour.into())));
     (spec().open)("test", &Settings(table)).expect("settings are right")
 }
 
@@ -83,6 +88,10 @@ impl Lab for PostgresLab {
 
     fn open(&self) -> Box<dyn Sink> {
         open(&self.url())
+    }
+
+    fn open_coloured(&self, colour: &str) -> Box<dyn Sink> {
+        open_as(&self.url(), Some(colour))
     }
 
     fn wipe(&mut self) {
@@ -130,8 +139,9 @@ fn tables_follow_their_rules() {
 fn plan_names_what_apply_does() {
     let lab = PostgresLab::of_the_stack();
     let mut sink = lab.open();
-    let migrations = ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items"]
-        .map(|migration| format!("apply migration {migration}"));
+    let migrations =
+        ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items", "0005_exchanges"]
+            .map(|migration| format!("apply migration {migration}"));
     let expected = [vec![format!("create database {}", lab.database)], migrations.to_vec()].concat();
     assert_eq!(sink.plan(), Ok(expected));
     let unready = sink.claim(0, "a").expect_err("there is no database");

@@ -67,12 +67,17 @@ fn spec() -> &'static SinkSpec {
 }
 
 fn open(url: &str, prefix: &str) -> Box<dyn Sink> {
-    let table = toml::Table::from_iter([
+    open_as(url, prefix, None)
+}
+
+fn open_as(url: &str, prefix: &str, colour: Option<&str>) -> Box<dyn Sink> {
+    let mut table = toml::Table::from_iter([
         ("url".to_owned(), url.into()),
         ("key_prefix".to_owned(), prefix.into()),
         // Small, so that the suite splits its batches.
         ("script_records_max".to_owned(), 7.into()),
     ]);
+    table.extend(colour.map(|colour| ("colour".to_owned(), colour.into())));
     (spec().open)("test", &Settings(table)).expect("settings are right")
 }
 
@@ -85,6 +90,10 @@ impl Lab for RedisLab {
         open(&self.url, &self.prefix())
     }
 
+    fn open_coloured(&self, colour: &str) -> Box<dyn Sink> {
+        open_as(&self.url, &self.prefix(), Some(colour))
+    }
+
     fn wipe(&mut self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
@@ -93,7 +102,9 @@ impl Lab for RedisLab {
         let keys = self.keys(&format!("{}*", self.prefix()));
         let mut connection = self.connection();
         let mut rows = Vec::new();
-        for key in keys.iter().filter(|key| !key.contains("read_model_owners")) {
+        let (pointer, green) = (format!("{}live", self.prefix()), format!("{}green:", self.prefix()));
+        let is_row = |key: &&String| !key.contains("read_model_owners") && **key != pointer && !key.starts_with(&green);
+        for key in keys.iter().filter(is_row) {
             let fields: std::collections::BTreeMap<String, String> = connection.hgetall(key).expect("is a hash");
             rows.push(format!("{} {fields:?}", key.trim_start_matches(&self.prefix())));
         }

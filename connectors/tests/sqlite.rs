@@ -42,7 +42,12 @@ fn spec() -> &'static SinkSpec {
 }
 
 fn open(path: &std::path::Path) -> Box<dyn Sink> {
-    let table = toml::Table::from_iter([("path".to_owned(), path.to_str().expect("is UTF-8").into())]);
+    open_as(path, None)
+}
+
+fn open_as(path: &std::path::Path, colour: Option<&str>) -> Box<dyn Sink> {
+    let mut table = toml::Table::from_iter([("path".to_owned(), path.to_str().expect("is UTF-8").into())]);
+    table.extend(colour.map(|colour| ("colour".to_owned(), colour.into())));
     (spec().open)("test", &Settings(table)).expect("settings are right")
 }
 
@@ -53,6 +58,10 @@ impl Lab for SqliteLab {
 
     fn open(&self) -> Box<dyn Sink> {
         open(&self.path())
+    }
+
+    fn open_coloured(&self, colour: &str) -> Box<dyn Sink> {
+        open_as(&self.path(), Some(colour))
     }
 
     fn wipe(&mut self) {
@@ -95,8 +104,9 @@ fn plan_names_what_apply_does_and_creates_nothing() {
     let lab = SqliteLab::new();
     let mut sink = lab.open();
     let create = format!("create {}", lab.path().display());
-    let migrations = ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items"]
-        .map(|migration| format!("apply migration {migration}"));
+    let migrations =
+        ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items", "0005_exchanges"]
+            .map(|migration| format!("apply migration {migration}"));
     assert_eq!(sink.plan(), Ok([vec![create], migrations.to_vec()].concat()));
     assert!(!lab.path().exists());
     let unready = sink.claim(0, "a").expect_err("there is no file");

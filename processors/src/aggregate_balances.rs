@@ -74,13 +74,13 @@ const DEPTH_MAX: i32 = 16;
 const CURRENCIES_MAX: usize = 256;
 
 /// Keyed by account.
-const SHARES: Store<Share> = Store::new("balance_shares");
+pub(crate) const SHARES: Store<Share> = Store::new("balance_shares");
 /// Keyed by scope, node and currency.
-const SUBTOTALS: Store<Subtotal> = Store::new("subtotals");
+pub(crate) const SUBTOTALS: Store<Subtotal> = Store::new("subtotals");
 
 /// What an account has passed on, and where to. Customer and parent never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Share {
+pub(crate) struct Share {
     customer: Option<String>,
     parent: Option<String>,
     currency: String,
@@ -93,7 +93,7 @@ impl StateValue for Share {
 
 /// A sum without the node's own account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Subtotal {
+pub(crate) struct Subtotal {
     sums: Sums,
     at: EventTime,
 }

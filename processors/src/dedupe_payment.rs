@@ -58,8 +58,8 @@ const DUPLICATE: CodeSpec = CodeSpec {
 };
 
 const STATUS: &str = "status";
-const SEEN: Store<Seen> = Store::new("seen_payments");
-const SWEEP: Store<Sweep> = Store::new("seen_payments_sweep");
+pub(crate) const SEEN: Store<Seen> = Store::new("seen_payments");
+pub(crate) const SWEEP: Store<Sweep> = Store::new("seen_payments_sweep");
 const SWEEP_KEY: &[u8] = b"task";
 /// New payments between two looks at the store.
 const SWEEP_INTERVAL_PAYMENTS: u32 = 64;
@@ -83,7 +83,7 @@ impl Default for Config {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+pub(crate) struct Seen {
     body: Fingerprint,
     at: EventTime,
 }
@@ -93,7 +93,7 @@ impl StateValue for Seen {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Sweep {
+pub(crate) struct Sweep {
     /// The last key that was looked at; empty at the start of a round.
     cursor: Vec<u8>,
     payments_since: u32,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidemill_core::{EventTime, Meta, StateValue, Store};
-use tidemill_schemas::{Instruction, InstructionKind, Merchant, PaymentBody, PaymentType, Remainder};
+use tidemill_schemas::{FeeRefund, Instruction, InstructionKind, Merchant, PaymentBody, PaymentType, Remainder};
 use tidemill_testkit::MemoryState;
 
 /// An ordinary card payment of 40.00 EUR by `acc-1` to the shop `shop-1`.
@@ -58,6 +58,9 @@ pub(crate) fn instruction(payment: &PaymentBody) -> Instruction {
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
         channel: None,
     }
 }

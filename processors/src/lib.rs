@@ -23,11 +23,14 @@ mod fields;
 mod fingerprint;
 #[cfg(test)]
 mod fixture;
+mod stores;
 mod strict_json;
 mod velocity;
 mod zones;
 
 use tidemill_core::ProcessorSpec;
+
+pub use stores::{STORES, StoreType};
 
 /// Every processor a topology file can name, in the order in which the default topology runs them.
 pub const PROCESSORS: &[&ProcessorSpec] = &[

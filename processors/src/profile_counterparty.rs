@@ -50,7 +50,7 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
     build,
 };
 
-const PROFILES: Store<CounterpartyState> = Store::new("counterparty_profiles");
+pub(crate) const PROFILES: Store<CounterpartyState> = Store::new("counterparty_profiles");
 
 /// Takes no settings: its windows are part of the meaning of the profile's fields.
 #[derive(Deserialize)]
@@ -58,7 +58,7 @@ const PROFILES: Store<CounterpartyState> = Store::new("counterparty_profiles");
 struct Config {}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct CounterpartyState {
+pub(crate) struct CounterpartyState {
     five_minutes: Buckets,
     hours: Buckets,
     days: Buckets,

@@ -37,7 +37,11 @@ impl Pipeline {
         ];
         Self {
             payments: Driver::new(&payments.map(|spec| (spec, spec.example))),
-            accounts: Driver::new(&[(&decode_account::SPEC, ""), (&post_ledger::SPEC, "")]),
+            accounts: Driver::new(&[
+                (&decode_account::SPEC, ""),
+                (&charge_fee::SPEC, charge_fee::SPEC.example),
+                (&post_ledger::SPEC, ""),
+            ]),
             instructions: Driver::new(&[(&assign_dates::SPEC, ""), (&post_ledger::SPEC, "")]),
             state: MemoryState::default(),
         }
@@ -117,7 +121,8 @@ fn the_guide_comes_true() {
                 assert_eq!(pipeline.send_payment(body), result.unwrap_or("posted"), "{body}");
             }
             "balances" => body.lines().for_each(|line| check_balance(&mut pipeline, line)),
-            "console" => {}
+            // What is typed is tried elsewhere.
+            "console" | "bash" => {}
             other => panic!("`{other}` says nothing to this test"),
         }
     }

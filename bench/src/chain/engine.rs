@@ -218,6 +218,7 @@ fn shared(options: &EngineOptions) -> Result<Arc<Shared>> {
         telemetry: Telemetry::new(&pipeline.name, env!("CARGO_PKG_VERSION"), &pipeline.config_hash)?,
         state_log: StateLogPolicy::default(),
         state_dir: instance_dir(&topology.state_dir, &options.instance),
+        rehearsal: None,
         topology,
     }))
 }
@@ -299,7 +300,7 @@ cleanup = "compact"
 [topics."{prefix}.entries{VERSION}"]
 config = {{ "message.timestamp.type" = "LogAppendTime" }}
 "#,
-        gap_ms = (*commit_ms).min(10),
+        gap_ms = (*commit_ms).min(5),
         state_dir = state_dir.display().to_string(),
     )
 }

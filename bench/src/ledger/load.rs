@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tidemill_core::{AnyEvent, EventTime};
 use tidemill_schemas::account::AccountAction;
-use tidemill_schemas::{AccountCommand, AccountKind, PaymentBody, PaymentType, PricedPayment, Remainder};
+use tidemill_schemas::{AccountCommand, AccountKind, FeeTerms, PaymentBody, PaymentType, PricedPayment, Remainder};
 
 use super::{LedgerOptions, Payees, Payers};
 
@@ -94,6 +94,7 @@ impl Load {
                 credits: Default::default(),
             },
             fee_minor: 0,
+            fee_terms: FeeTerms::default(),
             fee_schedule: String::new(),
             exchange: None,
             dates: None,

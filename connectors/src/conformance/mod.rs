@@ -23,6 +23,9 @@ pub trait Lab {
     /// The sink, not connected yet; several can be open at once.
     fn open(&self) -> Box<dyn Sink>;
 
+    /// The sink of another pipeline over the same inputs.
+    fn open_coloured(&self, colour: &str) -> Box<dyn Sink>;
+
     /// Removes everything, so that the next `apply` starts from nothing.
     fn wipe(&mut self);
 
@@ -45,6 +48,8 @@ const CASES: &[Case] = &[
     ("tasks do not touch each other", tasks_are_apart),
     ("a rebuild gives what many small steps gave", rebuild_is_equal),
     ("the audit adds up the newest balance of every account", balances_are_added_up),
+    ("a colour has a read model of its own", colours_are_apart),
+    ("positions that are moved back change nothing", seeks_are_exact),
 ];
 
 pub fn check(lab: &mut dyn Lab) {
@@ -82,6 +87,45 @@ fn balances_are_added_up(lab: &mut dyn Lab) {
     }
     assert_eq!(expected.accounts, 7);
     assert_eq!(lab.open().audit().map(|audit| audit.balances), Ok(Some(expected)));
+}
+
+fn colours_are_apart(lab: &mut dyn Lab) {
+    claimed(lab, 0, "a").write(&batch(0, 0..10)).expect("writes");
+    let before = lab.dump();
+    let mut green = lab.open_coloured("green");
+    green.apply().expect("makes its own");
+    assert_eq!(lab.open_coloured("green").plan(), Ok(Vec::new()));
+    assert_eq!(green.claim(0, "b"), Ok(Vec::new()), "it begins at the beginning");
+    green.write(&batch(0, 0..20)).expect("writes");
+    assert_eq!(lab.dump(), before, "the first has what it had");
+    assert_ne!(lab.open().audit(), green.audit());
+    let green = green.read_model().expect("a read model");
+    green.make_live().expect("readers can be turned");
+    green.make_live().expect("and turned once more");
+    assert!(green.remove().is_err(), "the one that is live stays");
+    lab.open().read_model().expect("a read model").make_live().expect("readers can be turned back");
+    assert!(lab.open().read_model().expect("a read model").remove().is_err(), "the first stays in any case");
+    let mut sink = lab.open_coloured("green");
+    let green = sink.read_model().expect("a read model");
+    green.remove().expect("it can be removed");
+    green.remove().expect("what is gone is gone");
+    assert_eq!(lab.dump(), before);
+    let mut again = lab.open_coloured("green");
+    again.apply().expect("can be made anew");
+    assert_eq!(again.claim(0, "b"), Ok(Vec::new()), "nothing of it was left");
+    again.read_model().expect("a read model").remove().expect("it can be removed");
+}
+
+fn seeks_are_exact(lab: &mut dyn Lab) {
+    let mut sink = claimed(lab, 0, "a");
+    sink.write(&batch(0, 0..20)).expect("writes");
+    let before = lab.dump();
+    let back = next(0, 5);
+    lab.open().read_model().expect("a read model").seek(std::slice::from_ref(&back)).expect("moves");
+    assert_eq!(sink.write(&batch(0, 20..25)), Err(SinkError::Fenced { task: 0 }), "whoever had claimed it is fenced");
+    assert_eq!(sink.claim(0, "a"), Ok(vec![back]));
+    sink.write(&batch(0, 5..20)).expect("writes again");
+    assert_eq!(lab.dump(), before);
 }
 
 fn apply_can_be_repeated(lab: &mut dyn Lab) {

@@ -19,6 +19,7 @@ struct Raw {
     request_timeout_ms: u64,
     #[serde(default = "statement_rows_max")]
     statement_rows_max: usize,
+    colour: Option<String>,
 }
 
 fn connect_timeout_ms() -> u64 {
@@ -44,6 +45,8 @@ pub(super) struct Config {
     pub(super) request_timeout_ms: u64,
     /// Rows of one statement; more are split.
     pub(super) statement_rows_max: usize,
+    /// Schema of the tables; `None` is where the server puts them.
+    pub(super) schema: Option<String>,
 }
 
 pub(super) fn read(settings: &Settings) -> Result<Config, Vec<SettingsError>> {
@@ -59,8 +62,15 @@ pub(super) fn read(settings: &Settings) -> Result<Config, Vec<SettingsError>> {
         errors.push(SettingsError::new("statement_rows_max", "must be at least 1").hint("5000 is the default"));
     }
     let options = parse_url(&raw.url).map_err(|error| errors.push(error)).ok();
+    if raw.colour.as_deref().is_some_and(|colour| !is_schema(colour)) {
+        errors.push(SettingsError::new("colour", "is not lowercase letters and digits").hint("`reprocess` sets it"));
+    }
     let (Some(options), true) = (options, errors.is_empty()) else {
         return Err(errors);
+    };
+    let options = match &raw.colour {
+        Some(schema) => options.options([("search_path", schema.as_str())]),
+        None => options,
     };
     let database = options.get_database().unwrap_or(options.get_username()).to_owned();
     Ok(Config {
@@ -74,7 +84,14 @@ pub(super) fn read(settings: &Settings) -> Result<Config, Vec<SettingsError>> {
         connect_timeout_ms: raw.connect_timeout_ms,
         request_timeout_ms: raw.request_timeout_ms,
         statement_rows_max: raw.statement_rows_max,
+        schema: raw.colour,
     })
+}
+
+/// Stands in statements as it is.
+fn is_schema(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase()) && text.bytes().all(is_word)
 }
 
 /// The parser's own message is left out, because it may quote the password.
@@ -111,6 +128,7 @@ mod tests {
             ("url = 's3cret'", "url: is not a Postgres URL"),
             ("url = 'postgres://u:s3cret@h/d?sslmode=require'", "url: asks for TLS"),
             ("url = 'postgres://h/d'\nstatement_rows_max = 0", "statement_rows_max: "),
+            ("url = 'postgres://h/d'\ncolour = 'a; DROP'", "colour: "),
             ("url = 'postgres://h/d'\nurll = 's3cret'", "urll: unknown field"),
             ("", ": missing field `url`"),
         ];

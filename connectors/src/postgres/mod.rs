@@ -4,11 +4,15 @@
 //! skips what the stored positions already cover, writes the rows with one statement per table, moves the positions, and
 //! commits. A batch that is written again after an unknown outcome therefore changes nothing.
 //!
+//! A sink with a colour keeps its tables in a schema of that name. Analysts read the views of schema `live`, which show the
+//! tables of the pipeline that is live.
+//!
 //! Every connection problem is `Unavailable` and closes the connection; the next call opens a new one.
 
 mod arrays;
 mod config;
 mod failure;
+mod pointer;
 mod sink;
 
 use tidemill_core::settings::SettingsError;

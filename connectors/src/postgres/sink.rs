@@ -8,7 +8,7 @@ use sqlx::migrate::{Migrate, MigrateDatabase};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row as _, Transaction};
 use tidemill_core::settings::SettingsError;
-use tidemill_core::sink::{SinkAudit, SinkPosition};
+use tidemill_core::sink::{ReadModel, SinkAudit, SinkPosition};
 use tidemill_core::statement::{InTransit, Period, Statement};
 use tidemill_core::{Sink, SinkBatch, SinkError, SinkRecord};
 use tokio::runtime::Runtime;
@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use super::arrays::{self, Timestamp};
 use super::config::Config;
 use super::failure::Failure;
+use super::pointer;
 use crate::VALUE_REFUSED;
 use crate::sql::audit::{self, AUDIT_TIMEOUT_MS};
 use crate::sql::migrations::{self, Dialect};
@@ -117,20 +118,27 @@ impl PostgresSink {
 
 impl Sink for PostgresSink {
     fn plan(&mut self) -> Result<Vec<String>, SinkError> {
-        let applied = match self.run(async |_, connection| applied(connection).await) {
+        let state = self.run(async |database, connection| {
+            Ok((applied(connection).await?, pointer::is_missing(database.config.schema.as_deref(), connection).await?))
+        });
+        let (applied, is_pointer_missing) = match state {
             Err(Failure::NoDatabase) => {
                 let create = format!("create database {}", self.database.config.database);
                 return Ok(std::iter::once(create).chain(migrations::pending(&[])).collect());
             }
-            applied => applied.map_err(|failure| self.report(failure))?,
+            state => state.map_err(|failure| self.report(failure))?,
         };
-        Ok(migrations::pending(&applied))
+        let pointer = is_pointer_missing.then(|| format!("show these tables in schema {}", pointer::SCHEMA));
+        Ok(migrations::pending(&applied).into_iter().chain(pointer).collect())
     }
 
     fn apply(&mut self) -> Result<(), SinkError> {
-        let migrate = async |_: &mut Database, connection: &mut PgConnection| {
+        let migrate = async |database: &mut Database, connection: &mut PgConnection| {
+            let schema = database.config.schema.as_deref();
+            pointer::create_schema(schema, connection).await?;
             // Takes an advisory lock, so that of two processes one waits for the other.
-            migrations::migrator(Dialect::Postgres).run(connection).await.map_err(Failure::from)
+            migrations::migrator(Dialect::Postgres).run(&mut *connection).await?;
+            pointer::refresh(schema, connection).await
         };
         let result = match self.run(migrate) {
             Err(Failure::NoDatabase) => {
@@ -161,6 +169,10 @@ impl Sink for PostgresSink {
         self.read(async |mut tables| statement::in_transit(&mut tables).await)
     }
 
+    fn read_model(&mut self) -> Option<&mut dyn ReadModel> {
+        Some(self)
+    }
+
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {
         self.run(async |database, connection| database.claim(connection, task, owner).await)
             .map_err(|failure| self.report(failure))
@@ -179,6 +191,26 @@ impl Sink for PostgresSink {
             .map_err(|failure| self.report(failure))?;
         let message = format!("the database refuses a value of it with SQLSTATE {state}");
         Err(SinkError::Refused { index, code: VALUE_REFUSED.code, message })
+    }
+}
+
+impl ReadModel for PostgresSink {
+    fn make_live(&mut self) -> Result<(), SinkError> {
+        self.run(async |database, connection| pointer::turn(database.config.schema.as_deref(), connection).await)
+            .map_err(|failure| self.report(failure))
+    }
+
+    fn remove(&mut self) -> Result<(), SinkError> {
+        let removed = self.run(async |database, connection| pointer::drop_schema(&database.config, connection).await);
+        match removed {
+            Err(Failure::NoDatabase) => Ok(()),
+            removed => removed.map_err(|failure| self.report(failure)),
+        }
+    }
+
+    fn seek(&mut self, positions: &[SinkPosition]) -> Result<(), SinkError> {
+        self.run(async |database, connection| database.seek(connection, positions).await)
+            .map_err(|failure| self.report(failure))
     }
 }
 
@@ -322,6 +354,27 @@ impl Database {
         .fetch_optional(connection)
         .await?;
         held.map(|_| ()).ok_or(SinkError::Fenced { task }.into())
+    }
+
+    /// Forgets where the sink stands, whoever has claimed it, and has it go on elsewhere.
+    async fn seek(&mut self, connection: &mut PgConnection, positions: &[SinkPosition]) -> Result<(), Failure> {
+        let mut transaction = connection.begin().await?;
+        sqlx::query("UPDATE read_model_owners SET epoch = epoch + 1 WHERE sink = $1")
+            .bind(&self.sink)
+            .execute(&mut *transaction)
+            .await?;
+        for position in positions {
+            sqlx::query("DELETE FROM read_model_offsets WHERE sink = $1 AND topic = $2 AND partition = $3")
+                .bind(&self.sink)
+                .bind(&*position.topic)
+                .bind(i64::from(position.partition))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        self.advance(&mut transaction, positions).await?;
+        transaction.commit().await?;
+        self.claims.clear();
+        Ok(())
     }
 
     async fn advance(&self, connection: &mut PgConnection, next: &[SinkPosition]) -> Result<(), Failure> {

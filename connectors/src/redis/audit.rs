@@ -37,6 +37,24 @@ pub(super) fn audit(connection: &mut Connection, balance_prefix: &str) -> Result
     Ok(SinkAudit { violations, balances: Some(digest), ..SinkAudit::default() })
 }
 
+/// Deletes every key that starts with `prefix`.
+pub(super) fn remove(connection: &mut Connection, prefix: &str) -> Result<(), RedisError> {
+    let pattern = format!("{}*", literal(prefix));
+    let mut cursor: u64 = 0;
+    loop {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_PER_REQUEST);
+        let (next, keys): (u64, Vec<String>) = scan.query(connection)?;
+        if !keys.is_empty() {
+            redis::cmd("DEL").arg(keys).query::<u64>(connection)?;
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// `available` and `pending` of each key.
 type Fields = (Option<String>, Option<String>);
 

@@ -17,6 +17,7 @@ struct Raw {
     request_timeout_ms: u64,
     #[serde(default = "script_records_max")]
     script_records_max: usize,
+    colour: Option<String>,
 }
 
 fn connect_timeout_ms() -> u64 {
@@ -38,6 +39,9 @@ pub(super) struct Config {
     pub(super) endpoint: String,
     /// Before every key, so that several pipelines can share a Redis.
     pub(super) key_prefix: String,
+    /// Names the key that holds the prefix of the pipeline that is live.
+    pub(super) pointer_key: String,
+    pub(super) has_colour: bool,
     pub(super) connect_timeout_ms: u64,
     pub(super) request_timeout_ms: u64,
     /// Balances per script run. Redis answers nobody else while a script runs.
@@ -63,7 +67,12 @@ pub(super) fn read(settings: &Settings) -> Result<Config, Vec<SettingsError>> {
     Ok(Config {
         endpoint: client.get_connection_info().addr().to_string(),
         client,
-        key_prefix: raw.key_prefix,
+        pointer_key: format!("{}live", raw.key_prefix),
+        has_colour: raw.colour.is_some(),
+        key_prefix: match &raw.colour {
+            Some(colour) => format!("{}{colour}:", raw.key_prefix),
+            None => raw.key_prefix,
+        },
         connect_timeout_ms: raw.connect_timeout_ms,
         request_timeout_ms: raw.request_timeout_ms,
         script_records_max: raw.script_records_max,

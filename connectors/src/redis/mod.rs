@@ -7,6 +7,9 @@
 //! Positions and claims live in Redis beside the balances. Whatever Redis loses, it loses together: a flushed or older
 //! Redis knows no claim, the sink is fenced, claims again, and reads on from the positions that Redis has.
 //!
+//! A sink with a colour has that behind its prefix. Key `<key_prefix>live` holds the prefix of the pipeline that is live: who
+//! reads asks for it first.
+//!
 //! The script makes up key names from its arguments, which Redis Cluster does not allow; one primary it must be.
 
 mod audit;

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{Connection, ErrorKind, RedisError, Script, ServerErrorKind};
-use tidemill_core::sink::{SinkAudit, SinkPosition};
+use tidemill_core::sink::{ReadModel, SinkAudit, SinkPosition};
 use tidemill_core::{EventTime, Sink, SinkBatch, SinkError};
 
 use super::audit;
 use super::balance::{self, Balance};
 use super::config::Config;
+
+/// Owner of a task while its positions are moved.
+const SEEKER: &str = "seek";
 
 pub(super) struct RedisSink {
     config: Config,
@@ -66,7 +69,7 @@ impl RedisSink {
                 "Redis at {endpoint}: the credentials were refused; check the user info of `url`"
             )),
             Cause::Permission => SinkError::Misconfigured(format!(
-                "Redis at {endpoint}: {error}; allow the user EVAL, EVALSHA, SCRIPT LOAD, HGET, HGETALL, HMGET, HSET, PING and SCAN"
+                "Redis at {endpoint}: {error}; allow the user DEL, EVAL, EVALSHA, GET, HGET, HGETALL, HMGET, HSET, SCAN, SCRIPT LOAD, SET and SETNX"
             )),
             Cause::Other => SinkError::Misconfigured(format!("Redis at {endpoint}: {error}")),
         }
@@ -116,14 +119,27 @@ impl RedisSink {
 }
 
 impl Sink for RedisSink {
-    /// Nothing has to be created; an answer shows that the server is there and the credentials are right.
+    /// But for the pointer nothing has to be created; an answer shows that the server is there and the credentials are right.
     fn plan(&mut self) -> Result<Vec<String>, SinkError> {
-        self.run(|_, connection| redis::cmd("PING").query::<String>(connection))?;
-        Ok(Vec::new())
+        let live: Option<String> =
+            self.run(|sink, connection| redis::cmd("GET").arg(&sink.config.pointer_key).query(connection))?;
+        let is_missing = live.is_none() && !self.config.has_colour;
+        Ok(is_missing.then(|| format!("set {}", self.config.pointer_key)).into_iter().collect())
     }
 
     fn apply(&mut self) -> Result<(), SinkError> {
-        self.plan().map(|_| ())
+        if self.config.has_colour {
+            return Ok(());
+        }
+        self.run(|sink, connection| {
+            let Config { pointer_key, key_prefix, .. } = &sink.config;
+            redis::cmd("SETNX").arg(pointer_key).arg(key_prefix).query::<bool>(connection)
+        })?;
+        Ok(())
+    }
+
+    fn read_model(&mut self) -> Option<&mut dyn ReadModel> {
+        Some(self)
     }
 
     fn positions(&mut self) -> Result<Vec<SinkPosition>, SinkError> {
@@ -161,6 +177,50 @@ impl Sink for RedisSink {
             }
         }
         if self.write_some(task, &claim, last, &batch.next)? { Ok(()) } else { Err(SinkError::Fenced { task }) }
+    }
+}
+
+impl ReadModel for RedisSink {
+    fn make_live(&mut self) -> Result<(), SinkError> {
+        self.run(|sink, connection| {
+            let Config { pointer_key, key_prefix, .. } = &sink.config;
+            redis::cmd("SET").arg(pointer_key).arg(key_prefix).query::<()>(connection)
+        })
+    }
+
+    fn remove(&mut self) -> Result<(), SinkError> {
+        let refused = |message: &str| Err(SinkError::Misconfigured(message.to_owned()));
+        if !self.config.has_colour {
+            return refused("only the keys of a colour can be removed");
+        }
+        let live: Option<String> =
+            self.run(|sink, connection| redis::cmd("GET").arg(&sink.config.pointer_key).query(connection))?;
+        if live.as_ref() == Some(&self.config.key_prefix) {
+            return refused("these keys are the live ones");
+        }
+        self.run(|sink, connection| audit::remove(connection, &sink.config.key_prefix))
+    }
+
+    /// Claimed first, so that whoever writes has to claim again and finds the positions.
+    fn seek(&mut self, positions: &[SinkPosition]) -> Result<(), SinkError> {
+        let mut tasks: Vec<u32> = positions.iter().map(|position| position.partition).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        for task in tasks {
+            self.claim(task, SEEKER)?;
+        }
+        self.run(|sink, connection| {
+            let mut pipe = redis::pipe();
+            pipe.atomic();
+            for position in positions {
+                let field = format!("{}/{}", position.topic, position.partition);
+                let value = format!("{} {}", position.next_offset, position.event_time.micros());
+                pipe.cmd("HSET").arg(&sink.offsets_key).arg(field).arg(value).ignore();
+            }
+            pipe.query::<()>(connection)
+        })?;
+        self.claims.clear();
+        Ok(())
     }
 }
 

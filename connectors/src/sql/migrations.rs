@@ -36,6 +36,12 @@ const STEPS: &[Step] = &[
         postgres: include_str!("migrations/postgres/0004_dead_letter_items.sql"),
         sqlite: include_str!("migrations/sqlite/0004_dead_letter_items.sql"),
     },
+    Step {
+        version: 5,
+        name: "exchanges",
+        postgres: include_str!("migrations/postgres/0005_exchanges.sql"),
+        sqlite: include_str!("migrations/sqlite/0005_exchanges.sql"),
+    },
 ];
 
 /// Where the database notes what has been applied. Its own name, because the database may hold other applications.
@@ -60,6 +66,15 @@ pub(crate) fn migrator(dialect: Dialect) -> Migrator {
     migrator
 }
 
+/// Tables and views that the migrations make, in their order. None of them drops one.
+pub(crate) fn relations() -> impl Iterator<Item = &'static str> {
+    let lines = STEPS.iter().flat_map(|step| step.postgres.lines());
+    lines.filter_map(|line| {
+        let rest = line.strip_prefix("CREATE TABLE ").or_else(|| line.strip_prefix("CREATE VIEW "))?;
+        rest.split([' ', '(']).next()
+    })
+}
+
 /// What is still to be applied, one line each.
 pub(crate) fn pending(applied: &[i64]) -> Vec<String> {
     STEPS
@@ -67,4 +82,23 @@ pub(crate) fn pending(applied: &[i64]) -> Vec<String> {
         .filter(|step| !applied.contains(&step.version))
         .map(|step| format!("apply migration {:04}_{}", step.version, step.name))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::TABLES;
+
+    #[test]
+    fn relations_are_every_table_and_view_once() {
+        let found: Vec<&str> = relations().collect();
+        let unique: BTreeSet<&str> = found.iter().copied().collect();
+        assert_eq!(found.len(), unique.len());
+        for name in TABLES.iter().map(|table| table.name).chain(["read_model_offsets", "dead_letter_items"]) {
+            assert!(unique.contains(name), "{name}");
+        }
+        assert!(STEPS.iter().all(|step| !step.postgres.contains("DROP TABLE") && !step.postgres.contains("DROP VIEW")));
+    }
 }

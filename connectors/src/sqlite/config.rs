@@ -13,6 +13,26 @@ pub(super) struct Config {
     /// How long to wait for another process that holds the file.
     #[serde(default = "busy_timeout_ms")]
     pub(super) busy_timeout_ms: u64,
+    pub(super) colour: Option<String>,
+}
+
+impl Config {
+    /// `read-model.green.db` beside `read-model.db`.
+    pub(super) fn file(&self) -> PathBuf {
+        self.colour.as_ref().map_or_else(|| self.path.clone(), |colour| self.beside(colour))
+    }
+
+    /// What readers open: a link to the file of the pipeline that is live.
+    pub(super) fn pointer(&self) -> PathBuf {
+        self.beside("live")
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        match self.path.extension().and_then(|extension| extension.to_str()) {
+            Some(extension) => self.path.with_extension(format!("{name}.{extension}")),
+            None => self.path.with_extension(name),
+        }
+    }
 }
 
 fn busy_timeout_ms() -> u64 {

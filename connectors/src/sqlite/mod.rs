@@ -1,10 +1,14 @@
 //! The read model in one SQLite file, for a single machine.
 //!
+//! A sink with a colour keeps a file of its own beside it. Readers open `<name>.live.<extension>`, a link to the file of the
+//! pipeline that is live.
+//!
 //! The same tables and the same transaction per batch as in Postgres. The file is in WAL mode, so that analysts can read
 //! while the sink writes, and is synchronised at checkpoints only: after a power cut the last batches may be gone, rows
 //! and positions together, and are read again from their topics.
 
 mod config;
+mod pointer;
 mod sink;
 mod statements;
 

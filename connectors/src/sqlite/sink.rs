@@ -7,12 +7,13 @@ use sqlx::migrate::{Migrate, MigrateError};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _, Sqlite, Transaction};
 use tidemill_core::settings::SettingsError;
-use tidemill_core::sink::{SinkAudit, SinkPosition};
+use tidemill_core::sink::{ReadModel, SinkAudit, SinkPosition};
 use tidemill_core::statement::{InTransit, Period, Statement};
 use tidemill_core::{EventTime, Sink, SinkBatch, SinkError};
 use tokio::runtime::Runtime;
 
 use super::config::Config;
+use super::pointer;
 use super::statements::{self, Statements};
 use crate::sql::audit;
 use crate::sql::migrations::{self, Dialect};
@@ -102,12 +103,14 @@ enum Missing {
 
 impl Sink for SqliteSink {
     fn plan(&mut self) -> Result<Vec<String>, SinkError> {
-        if !self.file.config.path.exists() {
-            let create = format!("create {}", self.file.config.path.display());
+        let path = self.file.config.file();
+        if !path.exists() {
+            let create = format!("create {}", path.display());
             return Ok(std::iter::once(create).chain(migrations::pending(&[])).collect());
         }
         let applied = self.run(Missing::Fail, async |_, connection| applied(connection).await)?;
-        Ok(migrations::pending(&applied))
+        let pointer = pointer::missing(&self.file.config);
+        Ok(migrations::pending(&applied).into_iter().chain(pointer).collect())
     }
 
     fn apply(&mut self) -> Result<(), SinkError> {
@@ -116,7 +119,10 @@ impl Sink for SqliteSink {
             let result = self.apply_once();
             attempts_left -= 1;
             if result.is_ok() || attempts_left == 0 {
-                return result;
+                return result.and_then(|()| match pointer::missing(&self.file.config) {
+                    Some(_) => pointer::turn(&self.file.config),
+                    None => Ok(()),
+                });
             }
             std::thread::sleep(APPLY_RETRY);
         }
@@ -138,12 +144,31 @@ impl Sink for SqliteSink {
         self.read(async |mut tables| statement::in_transit(&mut tables).await)
     }
 
+    fn read_model(&mut self) -> Option<&mut dyn ReadModel> {
+        Some(self)
+    }
+
     fn claim(&mut self, task: u32, owner: &str) -> Result<Vec<SinkPosition>, SinkError> {
         self.run(Missing::Fail, async |file, connection| file.claim(connection, task, owner).await)
     }
 
     fn write(&mut self, batch: &SinkBatch) -> Result<(), SinkError> {
         self.run(Missing::Fail, async |file, connection| file.write(connection, batch).await)
+    }
+}
+
+impl ReadModel for SqliteSink {
+    fn make_live(&mut self) -> Result<(), SinkError> {
+        pointer::turn(&self.file.config)
+    }
+
+    fn remove(&mut self) -> Result<(), SinkError> {
+        self.connection = None;
+        pointer::remove(&self.file.config)
+    }
+
+    fn seek(&mut self, positions: &[SinkPosition]) -> Result<(), SinkError> {
+        self.run(Missing::Fail, async |file, connection| file.seek(connection, positions).await)
     }
 }
 
@@ -162,7 +187,7 @@ async fn applied(connection: &mut SqliteConnection) -> Result<Vec<i64>, Failure>
 impl File {
     fn options(&self, missing: Missing) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
-            .filename(&self.config.path)
+            .filename(self.config.file())
             .create_if_missing(matches!(missing, Missing::Create))
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
@@ -171,7 +196,8 @@ impl File {
     }
 
     fn in_words(&self, error: SinkError) -> SinkError {
-        let path = self.config.path.display();
+        let path = self.config.file();
+        let path = path.display();
         match error {
             SinkError::Unavailable(message) => SinkError::Unavailable(format!("{path}: {message}")),
             SinkError::Misconfigured(message) => SinkError::Misconfigured(format!("{path}: {message}")),
@@ -263,6 +289,27 @@ impl File {
         .fetch_one(connection)
         .await?;
         if held == 0 { Err(Failure(SinkError::Fenced { task })) } else { Ok(()) }
+    }
+
+    /// Forgets where the sink stands, whoever has claimed it, and has it go on elsewhere.
+    async fn seek(&mut self, connection: &mut SqliteConnection, positions: &[SinkPosition]) -> Result<(), Failure> {
+        let mut transaction = connection.begin_with(BEGIN).await?;
+        sqlx::query("UPDATE read_model_owners SET epoch = epoch + 1 WHERE sink = ?")
+            .bind(&self.sink)
+            .execute(&mut *transaction)
+            .await?;
+        for position in positions {
+            sqlx::query("DELETE FROM read_model_offsets WHERE sink = ? AND topic = ? AND partition = ?")
+                .bind(&self.sink)
+                .bind(&*position.topic)
+                .bind(i64::from(position.partition))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        self.advance(&mut transaction, positions).await?;
+        transaction.commit().await?;
+        self.claims.clear();
+        Ok(())
     }
 
     async fn advance(&self, connection: &mut SqliteConnection, next: &[SinkPosition]) -> Result<(), Failure> {

@@ -21,7 +21,14 @@ pub(crate) fn actor() -> String {
 }
 
 impl Session {
+    /// Whoever acts for the live pipeline. Refused during a cutover: what is sent to a pipeline that has been stopped is
+    /// processed by nobody.
     pub(crate) fn operator(&self) -> Result<Operator, Failure> {
+        self.check_no_cutover()?;
+        self.operator_of_reprocess()
+    }
+
+    pub(crate) fn operator_of_reprocess(&self) -> Result<Operator, Failure> {
         let (topology, broker, clock) = (self.topology.clone(), self.broker.clone(), self.clock.clone());
         Ok(Operator::new(topology, broker, clock, self.succession()?, actor()))
     }
@@ -55,7 +62,7 @@ pub(crate) fn filter_of(args: &DlqFilter, now_ms: i64) -> Result<Filter, Failure
 }
 
 /// A time, or how long ago.
-fn moment(text: &str, now_ms: i64) -> Result<i64, Failure> {
+pub(crate) fn moment(text: &str, now_ms: i64) -> Result<i64, Failure> {
     if let Some(time) = EventTime::parse(text) {
         return Ok(time.millis());
     }

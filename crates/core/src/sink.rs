@@ -142,7 +142,28 @@ pub trait Sink: Send {
 
     /// Writes the whole batch with its positions, or nothing.
     fn write(&mut self, batch: &SinkBatch) -> Result<(), SinkError>;
+
+    /// The read model, if that is what the sink keeps. One without reaches somebody outside instead, and runs for the live
+    /// pipeline alone.
+    fn read_model(&mut self) -> Option<&mut dyn ReadModel> {
+        None
+    }
 }
+
+/// A read model as a whole. A sink with the setting [`COLOUR`] keeps one of its own beside the one without.
+pub trait ReadModel {
+    /// Has everybody who reads by the pointer read this one from now on: all at once, or not at all. Idempotent.
+    fn make_live(&mut self) -> Result<(), SinkError>;
+
+    /// Takes it away with everything in it. Refused for the one without a colour. Idempotent.
+    fn remove(&mut self) -> Result<(), SinkError>;
+
+    /// Has the sink go on at these positions. Whoever has claimed their tasks is fenced.
+    fn seek(&mut self, positions: &[SinkPosition]) -> Result<(), SinkError>;
+}
+
+/// Name of the setting by which the engine tells a sink which of several pipelines over the same inputs it works for.
+pub const COLOUR: &str = "colour";
 
 /// Takes the sink's own name and its settings.
 pub type OpenSink = fn(&str, &Settings) -> Result<Box<dyn Sink>, Vec<SettingsError>>;

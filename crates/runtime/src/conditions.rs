@@ -29,6 +29,16 @@ pub static CONDITIONS: &[Condition] = &[
                  common, and start the worker again: it goes on where it was. The limits are the stage's `circuit`.",
     },
     Condition {
+        code: "colour_taken",
+        summary: "The colour of a new pipeline is that of the live one.",
+        remedy: "Give the new one another with `--as`.",
+    },
+    Condition {
+        code: "cutover_under_way",
+        summary: "One pipeline is taking over from another, and nobody else may write for either.",
+        remedy: "Finish it with `tidemill reprocess cutover`, which goes on where it was, or undo it with `tidemill reprocess abort`, which can be done until readers are turned.",
+    },
+    Condition {
         code: "group_not_left",
         summary: "A worker that stops for good could not take its slot out of the group.",
         remedy: "Nothing has to be done: others get its tasks when the session has run out. If it repeats, the message says \
@@ -58,6 +68,11 @@ pub static CONDITIONS: &[Condition] = &[
                  two processes share one instance name.",
     },
     Condition {
+        code: "offsets_gone",
+        summary: "A position would be moved to before the beginning of its partition.",
+        remedy: "Name a later offset or time: what was before is deleted.",
+    },
+    Condition {
         code: "panic",
         summary: "A thread panicked. In a processor that is a dead letter with the code `bug`.",
         remedy: "Report it with the place that the log names.",
@@ -68,6 +83,13 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Set the stage's `on_error` to `park` again and resolve what is parked (`tidemill parked ls`); change it then.",
     },
     Condition {
+        code: "parked_too_long",
+        summary: "A record arrived for a key that has been parked for longer than the stage allows: its worker has stopped.",
+        remedy: "Resolve what the key waits for, with `tidemill parked ls` and `tidemill dlq`, and start the worker again: it \
+                 takes in what was decided first. Or raise `age_s_max` of the stage's `parking`. Nothing is lost: what was \
+                 not parked is read again.",
+    },
+    Condition {
         code: "parking_full",
         summary: "More keys, or more records of one key, wait behind failed records than the stage allows: its worker has \
                   stopped.",
@@ -75,10 +97,45 @@ pub static CONDITIONS: &[Condition] = &[
                  limits of the stage's `parking`. Nothing is lost: what was not parked is read again.",
     },
     Condition {
+        code: "pipeline_not_live",
+        summary: "Somebody wants to run a pipeline that is not the live one over its inputs.",
+        remedy: "`tidemill reprocess start` runs it up to where the live one is; `cutover` makes it the live one.",
+    },
+    Condition {
+        code: "pipeline_retired",
+        summary: "Another pipeline over the same inputs takes over from this one, so its workers stop.",
+        remedy: "Start them again once the cutover has ended, with the topology file of the new pipeline: `run` starts the live one.",
+    },
+    Condition {
+        code: "pipeline_runs",
+        summary: "Positions would be moved while somebody reads on from them.",
+        remedy: "Stop the processes of the unit or sink, then apply the same plan.",
+    },
+    Condition {
+        code: "plan_stale",
+        summary: "What a plan was made for has changed since.",
+        remedy: "Look at what has changed and make a new plan.",
+    },
+    Condition {
         code: "producer_recycled",
         summary: "The end of a transaction is not known, or the producer was fenced; the state log is asked.",
         remedy: "Nothing has to be done once: whatever was not committed is done again. If it repeats, brokers come and go, \
                  or two processes share one instance name.",
+    },
+    Condition {
+        code: "records_not_deleted",
+        summary: "The broker did not delete what is dead in a state log or among parked records.",
+        remedy: "Nothing has to be done once: it is asked again with the next pass. If it repeats, the message says what the \
+                 broker refuses; the topic's `cleanup.policy` has to be `delete`.",
+    },
+    Condition {
+        code: "records_unaccounted",
+        summary: "Records of a partition came in and are not among those that were posted, rejected, parked or otherwise \
+                  came to an end, or what a stage has written did not reach the next.",
+        remedy: "The log and `tidemill status` name topic, partition and, for records that were passed, the first offsets. \
+                 Stop the pipeline before retention deletes them, keep its state directory, and report it: this is a fault \
+                 of the engine or the broker. If a state log was emptied and begun anew, or somebody else writes to a topic \
+                 between two stages, that is the reason.",
     },
     Condition {
         code: "reference_refused",
@@ -89,6 +146,56 @@ pub static CONDITIONS: &[Condition] = &[
         code: "registry_unavailable",
         summary: "The schema registry does not answer, so the worker reads nothing.",
         remedy: "It goes on by itself when the registry answers. Nothing is lost or sent to the dead letters meanwhile.",
+    },
+    Condition {
+        code: "reprocess_busy",
+        summary: "A reprocess under another colour is under way.",
+        remedy: "Finish it with `tidemill reprocess cutover`, or take it away with `abort`: there is one at a time.",
+    },
+    Condition {
+        code: "reprocess_inputs_cut",
+        summary: "An input topic has lost its beginning, so that state cannot be built from it.",
+        remedy: "Restore the topic, and keep inputs without a limit (no `retention_days`) where they shall be processed anew.",
+    },
+    Condition {
+        code: "reprocess_needs_beginning",
+        summary: "A pipeline with state would begin in the middle of its inputs.",
+        remedy: "Begin at the beginning: what state holds comes of everything before.",
+    },
+    Condition {
+        code: "reprocess_other_configuration",
+        summary: "A topology is not the one with which the reprocess was begun.",
+        remedy: "Name the same files with `--topology` and `--with`, or `abort` and begin anew.",
+    },
+    Condition {
+        code: "reprocess_outcomes_missing",
+        summary: "Payments have an outcome in the live pipeline and none in the new one.",
+        remedy: "Dead letters that were mended on their way back are not part of the inputs. `abort`, put the mended records into the inputs and begin anew; or `--accept-missing`.",
+    },
+    Condition {
+        code: "reprocess_removed",
+        summary: "The new pipeline is being taken away.",
+        remedy: "Finish that with `tidemill reprocess abort`.",
+    },
+    Condition {
+        code: "reprocess_unknown",
+        summary: "No reprocess of this colour is under way.",
+        remedy: "`tidemill reprocess status` shows what is; `start` begins one.",
+    },
+    Condition {
+        code: "rewind_reaches_outside",
+        summary: "The sink reaches people or systems outside, and would do so a second time.",
+        remedy: "Send single records again from where they come from.",
+    },
+    Condition {
+        code: "rewind_stateful",
+        summary: "The unit keeps state, which holds what came of the records already.",
+        remedy: "`tidemill reprocess start` runs the inputs through a second pipeline; compare, then `cutover`.",
+    },
+    Condition {
+        code: "rewind_target_unknown",
+        summary: "There is no unit or sink of this name.",
+        remedy: "`tidemill explain` shows units and sinks.",
     },
     Condition {
         code: "sink_restarted",
@@ -113,6 +220,11 @@ pub static CONDITIONS: &[Condition] = &[
                  broker refuses; a cluster that does not speak `PLAINTEXT` always does. Set `standbys = 0` to be rid of it.",
     },
     Condition {
+        code: "state_log_cut",
+        summary: "The state of that offset cannot be told any more: what it consisted of is deleted from the log.",
+        remedy: "Ask for a later offset; the log keeps what is live, and history only until it is cleaned.",
+    },
+    Condition {
         code: "state_log_damaged",
         summary: "A record of the state log is not as it was written.",
         remedy: "Kafka's checksums rule out the disk and the network, so somebody else writes to the topic: find out who. \
@@ -130,12 +242,6 @@ pub static CONDITIONS: &[Condition] = &[
                   beginning.",
         remedy: "The topic was emptied, cut or made anew; see that it has no retention. Restore it. To begin anew on purpose, with everything processed a \
                  second time, delete the group's offsets.",
-    },
-    Condition {
-        code: "state_log_not_cleaned",
-        summary: "The broker did not delete what is dead in a state log.",
-        remedy: "Nothing has to be done once: it is asked again with the next pass. If it repeats, the message says what the \
-                 broker refuses; the topic's `cleanup.policy` has to be `delete`.",
     },
     Condition {
         code: "store_rebuilt",
@@ -173,6 +279,11 @@ pub static CONDITIONS: &[Condition] = &[
         code: "thread_not_started",
         summary: "The operating system gave no thread for the start of a task.",
         remedy: "The worker fails and tries again. Raise the limit of threads or processes of this user, or free memory.",
+    },
+    Condition {
+        code: "topology_replaced",
+        summary: "The topology file is the one that a cutover has replaced.",
+        remedy: "Deploy the file that the cutover was made with.",
     },
     Condition {
         code: "transaction_aborted",

@@ -9,6 +9,9 @@ use crate::state_log::{LogError, LogRecord};
 use crate::store::changes::SEPARATOR;
 use crate::task::checkpoint::Checkpoint;
 
+/// The state of so long ago cannot be told any more.
+const STATE_CUT: &str = "state_log_cut";
+
 /// What one store of one task holds, and the checkpoint that stands for it.
 #[derive(Debug, Default)]
 pub struct StoreView {
@@ -55,6 +58,14 @@ pub fn read_store(
         }
         Ok::<_, BrokerError>(ControlFlow::Continue(()))
     })?;
+    // A state log is kept short: of the state of an earlier time, what was deleted since may be missing.
+    if watermarks.low > view.checkpoint.cleaning.dead_before {
+        let message = format!(
+            "{STATE_CUT}: the log of {}-{} begins at {} by now, and what held at that offset began at {}",
+            log.topic, log.partition, watermarks.low, view.checkpoint.cleaning.dead_before
+        );
+        return Err(BrokerError::new(BrokerErrorKind::OffsetOutOfRange, "read a store", message));
+    }
     Ok(view)
 }
 

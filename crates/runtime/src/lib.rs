@@ -16,6 +16,7 @@ macro_rules! sabotaged {
     };
 }
 
+mod backoff;
 pub mod broker;
 pub mod clock;
 pub mod codecs;
@@ -32,11 +33,15 @@ pub mod memory;
 pub mod operator;
 pub mod parking;
 pub mod provision;
+pub mod reconciliation;
 mod redaction;
 pub mod registry;
 pub mod replay;
+pub mod reprocess;
+pub mod rewind;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+mod sealed;
 pub mod sink_worker;
 pub mod stable_offset;
 pub mod standby;

@@ -108,6 +108,7 @@ mod tests {
                 version: "1".to_owned(),
                 config_hash: "0".to_owned(),
                 audit_topic: "ops.audit.v1".to_owned(),
+                colour: None,
             },
             broker: Broker::Embedded { data_dir: "data".into() },
             registry_url: None,

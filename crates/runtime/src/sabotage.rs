@@ -71,6 +71,8 @@ bugs! {
     ForgetParked "forget_parked" "Lets later records of a parked key pass.",
     FreeEarly "free_early" "Frees a parked key when its head is resolved, before what waits is released.",
     ReleaseAnyOrder "release_any_order" "Releases what is parked in the order in which it is met.",
+    LoseRecord "lose_record" "Goes on behind some records that were read without processing them.",
+    LoseOutput "lose_output" "Leaves out some of the records that a transaction writes.",
     ForgetReleasing "forget_releasing" "Stops releasing what is parked at the next commit.",
 }
 
@@ -126,6 +128,11 @@ pub(crate) fn hold(id: &str, record: &Outgoing<'_>) -> bool {
         });
     });
     true
+}
+
+/// Whether [`Bug::LoseOutput`] leaves the record out, which is the so many-th of its transaction.
+pub(crate) fn loses(record: &Outgoing<'_>, number: u64) -> bool {
+    is_on(Bug::LoseOutput) && !record.topic.ends_with(".state") && number % 16 == 7
 }
 
 pub(crate) fn forget_held(id: &str) {

@@ -61,7 +61,7 @@ pub fn slot_name(pipeline: &str, unit: &str, instance: &str, number: u32) -> Str
 
 /// Whether a transactional id is that of a worker of this pipeline.
 pub fn is_slot(topology: &Topology, id: &str) -> bool {
-    topology.units.iter().any(|unit| id.starts_with(&slots_of(&topology.pipeline.name, &unit.name)))
+    topology.units.iter().any(|unit| id.starts_with(&slots_of(&topology.pipeline.scope(), &unit.name)))
 }
 
 /// What the names of all slots of a unit begin with.
@@ -95,7 +95,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
     }
     let shared = &shared;
     for unit in units {
-        let slot_of = |number| slot_name(&topology.pipeline.name, &unit.name, &options.instance, number);
+        let slot_of = |number| slot_name(&topology.pipeline.scope(), &unit.name, &options.instance, number);
         let siblings: Arc<[String]> = (0..options.workers).map(slot_of).collect();
         for slot in siblings.iter().cloned() {
             let health = Arc::new(WorkerHealth::default());
@@ -110,7 +110,7 @@ pub fn start(shared: &Arc<Shared>, options: &RunOptions) -> Result<Running, RunE
     }
     if options.sinks == RunSinks::All {
         for plan in topology.sinks.iter().cloned() {
-            let slot = format!("{}-sink-{}-{}", topology.pipeline.name, plan.name, options.instance);
+            let slot = format!("{}-sink-{}-{}", topology.pipeline.scope(), plan.name, options.instance);
             let health = Arc::new(WorkerHealth::default());
             let shared = Arc::clone(shared);
             running.health.sinks.push((slot.clone(), Arc::clone(&health)));

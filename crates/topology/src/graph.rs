@@ -88,7 +88,8 @@ fn is_drawn(topic: &Topic) -> bool {
         | Role::Replays
         | Role::Redrive
         | Role::Parked
-        | Role::Audit => false,
+        | Role::Audit
+        | Role::Reprocess => false,
     }
 }
 

@@ -5,6 +5,7 @@
 //! through [`Options`].
 
 pub mod codes;
+mod colour;
 mod compile;
 mod document;
 pub mod explain;
@@ -19,6 +20,7 @@ mod shape;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use colour::Colour;
 pub use compile::{Catalog, Compiled, compile};
 pub use plan::Topology;
 pub use schema::{Key, Presence, json_schema, keys};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use tidemill_core::{EventKind, ProcessorSpec, ReferenceSpec, Settings, SinkSpec};
 
+use crate::colour::Colour;
+
 /// A topology that has passed every check.
 #[derive(Clone, Debug)]
 pub struct Topology {
@@ -45,9 +47,25 @@ pub struct Pipeline {
     pub config_hash: String,
     /// Where everything that operators do is written down.
     pub audit_topic: String,
+    /// Which of several pipelines over the same inputs this is. The first has none.
+    pub colour: Option<Colour>,
 }
 
 impl Pipeline {
+    /// What the names of groups, slots and internal topics begin with: `payments`, or `payments.green`. No name holds a
+    /// full stop, so nothing of one is taken for something of the other.
+    pub fn scope(&self) -> String {
+        match &self.colour {
+            None => self.name.clone(),
+            Some(colour) => format!("{}.{colour}", self.name),
+        }
+    }
+
+    /// Which pipeline over these inputs is the live one, and how far a reprocess has come. All of them share it.
+    pub fn reprocess_topic(&self) -> String {
+        format!("{}.reprocess", self.name)
+    }
+
     /// `name@version+hash`, as it stands in `Meta::produced_by`.
     pub fn produced_by(&self) -> String {
         format!("{}@{}+{}", self.name, self.version, self.config_hash)
@@ -119,6 +137,8 @@ pub enum OnError {
 pub struct ParkingLimits {
     pub keys_max: u64,
     pub records_per_key_max: u64,
+    /// Seconds that a key may wait. Counted by the clock of the engine; looked at when a record of the key arrives.
+    pub age_s_max: u64,
 }
 
 /// When a worker stops instead of writing still more dead letters. Counts begin anew with the worker.
@@ -191,6 +211,8 @@ pub enum Role {
     Parked,
     /// What operators did: [`Pipeline::audit_topic`].
     Audit,
+    /// [`Pipeline::reprocess_topic`].
+    Reprocess,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,25 +234,25 @@ pub struct SinkPlan {
 
 impl Unit {
     pub fn tasks_topic(&self, pipeline: &Pipeline) -> String {
-        format!("{}.{}.tasks", pipeline.name, self.name)
+        format!("{}.{}.tasks", pipeline.scope(), self.name)
     }
 
     pub fn state_topic(&self, pipeline: &Pipeline) -> String {
-        format!("{}.{}.state", pipeline.name, self.name)
+        format!("{}.{}.state", pipeline.scope(), self.name)
     }
 
     pub fn redrive_topic(&self, pipeline: &Pipeline) -> String {
-        format!("{}.{}.redrive", pipeline.name, self.name)
+        format!("{}.{}.redrive", pipeline.scope(), self.name)
     }
 
     /// Consumer group, as operators' usual tools show it.
     pub fn group(&self, pipeline: &Pipeline) -> String {
-        format!("{}.{}", pipeline.name, self.name)
+        format!("{}.{}", pipeline.scope(), self.name)
     }
 
     /// Whose the local store of a task is, as the store itself notes it.
     pub fn store_identity(&self, pipeline: &Pipeline, task: u32) -> String {
-        format!("{}/{}/{task}", pipeline.name, self.name)
+        format!("{}/{}/{task}", pipeline.scope(), self.name)
     }
 }
 
@@ -251,11 +273,11 @@ impl Stage {
 
 impl SinkPlan {
     pub fn tasks_topic(&self, pipeline: &Pipeline) -> String {
-        format!("{}.sink-{}.tasks", pipeline.name, self.name)
+        format!("{}.sink-{}.tasks", pipeline.scope(), self.name)
     }
 
     pub fn group(&self, pipeline: &Pipeline) -> String {
-        format!("{}.sink-{}", pipeline.name, self.name)
+        format!("{}.sink-{}", pipeline.scope(), self.name)
     }
 }
 
@@ -265,6 +287,11 @@ impl Topology {
         let stages = self.units.iter().flat_map(|unit| unit.stages.iter().map(move |stage| (unit, stage)));
         let mut inputs = stages.flat_map(|(unit, stage)| stage.inputs.iter().map(move |input| (unit, stage, input)));
         inputs.find(|(_, _, input)| input.topic == topic)
+    }
+
+    /// Topics that stages read, each with how it is read.
+    pub fn inputs(&self) -> impl Iterator<Item = &Input> {
+        self.units.iter().flat_map(|unit| &unit.stages).flat_map(|stage| &stage.inputs)
     }
 }
 
@@ -280,7 +307,7 @@ pub fn dead_letters_of(topic: &str) -> String {
 
 impl Pipeline {
     pub fn replays_topic(&self) -> String {
-        format!("{}.replays", self.name)
+        format!("{}.replays", self.scope())
     }
 }
 
@@ -298,6 +325,7 @@ impl Role {
             Self::Redrive => "redrive",
             Self::Parked => "parked",
             Self::Audit => "audit",
+            Self::Reprocess => "reprocess",
         }
     }
 }

@@ -1,6 +1,6 @@
 use tidemill_core::{EventTime, Settings};
 use tidemill_schemas::{
-    Instruction, InstructionKind, LedgerEntry, PaymentBody, PostingCalendar, PostingDates, PricedPayment,
+    FeeTerms, Instruction, InstructionKind, LedgerEntry, PaymentBody, PostingCalendar, PostingDates, PricedPayment,
 };
 use tidemill_testkit::{Driver, rows};
 
@@ -21,7 +21,14 @@ fn priced(channel: &str, currency: &str, at: &str) -> PricedPayment {
         created_at: EventTime::parse(at).expect("RFC 3339"),
         ..crate::fixture::payment_body()
     };
-    PricedPayment { payment, fee_minor: 0, fee_schedule: String::new(), exchange: None, dates: None }
+    PricedPayment {
+        payment,
+        fee_minor: 0,
+        fee_schedule: String::new(),
+        fee_terms: FeeTerms::default(),
+        exchange: None,
+        dates: None,
+    }
 }
 
 /// `2026-01-30 2026-02-02`, or nothing.

@@ -5,12 +5,12 @@ use tidemill_core::{EventTime, State, StateError, StateValue, Store};
 use tidemill_schemas::{FreeAllowance, PaymentBody};
 
 /// Keyed by account and name of the schedule, whose versions share what they leave free.
-pub(super) const FEE_ALLOWANCES: Store<Used> = Store::new("fee_allowances");
+pub(crate) const FEE_ALLOWANCES: Store<Used> = Store::new("fee_allowances");
 
 /// What has been used in the account's period. A payment that is dated before it is counted in it: the period of an
 /// account never runs backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Used {
+pub(crate) struct Used {
     pub(super) period_start: EventTime,
     pub(super) amount_minor: i64,
     pub(super) payments: i64,

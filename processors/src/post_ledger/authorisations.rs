@@ -8,7 +8,7 @@ use super::answers::Update;
 use super::codes::{OK, PaymentCode};
 use super::holds::{self, Hold, HoldState};
 use super::outcomes::PaymentOutcome;
-use super::payment_limits::{self, Asked, Counts, Enforcement};
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Authorisation, Decided, Moves, Request, Stop, admit_debit, default_expiry};
 
 pub(super) fn authorise<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {
@@ -79,15 +79,7 @@ pub(super) fn void<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Resu
     book.set_aside(payer, -held_minor, &payment.credit_account)?;
     let update = Update { status: StatusCode::CANC, code: OK, reason: "voided", at: payment.created_at };
     let authorisation = Some(Authorisation { identity, outcome, hold, update: Some(update) });
-    Ok(Decided {
-        book,
-        payer,
-        moves: Moves::Nothing,
-        hold: None,
-        authorisation,
-        exchange: None,
-        counts: Counts::default(),
-    })
+    Ok(Decided { authorisation, ..Decided::new(book, payer, Moves::Nothing) })
 }
 
 /// Checks `amount_overflow` and `insufficient_funds`.
@@ -104,15 +96,7 @@ fn set_aside<'a>(
     if !is_covered {
         return Err(PaymentCode::InsufficientFunds.into());
     }
-    Ok(Decided {
-        book,
-        payer,
-        moves: Moves::Hold,
-        hold: None,
-        authorisation: None,
-        exchange: None,
-        counts: Counts::default(),
-    })
+    Ok(Decided::new(book, payer, Moves::Hold))
 }
 
 /// The hold that is referred to; one that was refused is not open.

@@ -39,15 +39,7 @@ pub(super) fn capture<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
     let (book, payer) = request.debit(payer, take, context)?;
     let update = Update { status: StatusCode::ACSC, code: OK, reason: "captured", at: payment.created_at };
     let authorisation = Authorisation { identity, outcome, hold, update: is_final.then_some(update) };
-    Ok(Decided {
-        book,
-        payer,
-        moves: Moves::Money,
-        hold: None,
-        authorisation: Some(authorisation),
-        exchange: None,
-        counts: Counts::default(),
-    })
+    Ok(Decided { authorisation: Some(authorisation), ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// What becomes of what was counted with a hold and is not taken.
@@ -115,7 +107,7 @@ pub(super) fn force_post<'a>(request: &Request<'a>, context: &mut Context<'_>) -
     }
     let take = Take { hold_minor, needed_minor: 0, funds: Funds::Forced };
     let (book, payer) = request.debit(payer, take, context)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation, exchange: None, counts })
+    Ok(Decided { authorisation, counts, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// Ends the hold as captured, however it stands, and returns what was set aside until now.

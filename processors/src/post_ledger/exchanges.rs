@@ -11,7 +11,7 @@ use tidemill_schemas::{EntryKind, Exchange, Instruction, PaymentType};
 use super::accounts::{Account, Internal};
 use super::book::{Book, Line, Overflow, Slot};
 use super::codes::PaymentCode;
-use super::payment_limits::{self, Asked, Counts, Enforcement};
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Decided, Funds, Moves, Request, Stop, admit_debit};
 
 pub(super) fn exchange<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {
@@ -43,15 +43,7 @@ pub(super) fn debit<'a>(
         return Err(PaymentCode::InsufficientFunds.into());
     }
     let exchange = Some(Box::new(exchange.clone()));
-    Ok(Decided {
-        book,
-        payer,
-        moves: Moves::Money,
-        hold: None,
-        authorisation: None,
-        exchange,
-        counts: Counts::default(),
-    })
+    Ok(Decided { exchange, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// What an exchange changes in the task where it is decided. Signed: what an account gives is less than zero.

@@ -21,10 +21,11 @@ pub(super) fn give_back<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
     let mut receipt = RECEIPTS.get(context.state, &key)?.ok_or(PaymentCode::ReferenceNotFound)?;
     check(&receipt, payment.payment_type, payment.amount_minor)?;
     admit_debit(&payer)?;
-    if payment.payment_type == PaymentType::Reverse {
-        receipt.reversed = true;
-    } else {
-        receipt.given_back_minor += payment.amount_minor;
+    let mut fee_back = None;
+    match payment.payment_type {
+        PaymentType::Reverse => receipt.reversed = true,
+        PaymentType::Chargeback => receipt.given_back_minor += payment.amount_minor,
+        _ => fee_back = receipt.refund(payment.amount_minor),
     }
     let funds = funds(payment.payment_type, request.config);
     let enforcement = match funds {
@@ -40,7 +41,7 @@ pub(super) fn give_back<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
     let take = Take { hold_minor: 0, needed_minor: i128::from(payment.amount_minor), funds };
     let (book, payer) = request.debit(payer, take, context)?;
     RECEIPTS.put(context.state, &key, &receipt)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange: None, counts })
+    Ok(Decided { fee_back, counts, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// Checks `reference_not_open`, `reference_mismatch`, `refund_exceeds_captured` and `already_reversed`.

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_core::{AnyEvent, Context, EventTime, Meta, Reject, State, StateError, StateValue, Store};
 use tidemill_schemas::payment::identity_parts;
-use tidemill_schemas::{Instruction, InstructionKind, PaymentType, StatusCode};
+use tidemill_schemas::{FeeRefund, Instruction, InstructionKind, PaymentType, StatusCode};
 
 use super::accounts::{ACCOUNTS, Account, NO_EXPIRY};
 use super::answers::{self, Update};
@@ -196,6 +196,9 @@ pub(super) fn announce(identity: &[u8], outcome: &PaymentOutcome, at: EventTime,
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
         channel: None,
     });
     context.effects.emit("instructions", announcement);

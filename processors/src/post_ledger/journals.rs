@@ -57,7 +57,7 @@ pub(super) fn journal<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
     if !is_covered {
         return Err(PaymentCode::InsufficientFunds.into());
     }
-    Ok(Decided { book, payer, moves, hold: None, authorisation: None, exchange: None, counts })
+    Ok(Decided { counts, ..Decided::new(book, payer, moves) })
 }
 
 /// Remembers the journal and asks the other payers. `model` is the instruction as it would go to a payee.

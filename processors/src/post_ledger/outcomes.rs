@@ -23,7 +23,7 @@ use crate::fingerprint::Fingerprint;
 /// Keyed by the payment's identity.
 pub const PAYMENT_OUTCOMES: Store<PaymentOutcome> = Store::new("payment_outcomes");
 /// Identities of the outcomes, the oldest first.
-pub(super) const OUTCOMES_BY_AGE: AgeQueue = AgeQueue(Store::new("payment_outcomes_by_age"));
+pub(crate) const OUTCOMES_BY_AGE: AgeQueue = AgeQueue(Store::new("payment_outcomes_by_age"));
 /// One value: the task's clock, and how far the sweeps of old values have come.
 pub const SWEEP: Store<Sweep> = Store::new("payment_outcomes_sweep");
 

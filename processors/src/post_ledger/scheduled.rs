@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{AnyEvent, Context, EventTime, Meta, Reject, StateError, StateValue, Store};
 use tidemill_schemas::payment::{identity, identity_parts};
-use tidemill_schemas::{Instruction, InstructionKind, PostingDates, PricedPayment, StatusCode, StatusPhase};
+use tidemill_schemas::{FeeRefund, Instruction, InstructionKind, PostingDates, PricedPayment, StatusCode, StatusPhase};
 
 use super::Config;
 use super::accounts::{ACCOUNTS, Account};
@@ -18,7 +18,7 @@ use super::answers::Answered;
 use super::book;
 use super::codes::{LEDGER_UNBALANCED, OK, PaymentCode};
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
-use super::payment_limits::{Broken, Counts};
+use super::payment_limits::Broken;
 use super::payments::{self, Decided, Moves, Request, Stop};
 
 /// Keyed by the payment's identity.
@@ -64,15 +64,7 @@ pub(super) fn wait<'a>(
     let mut book = request.book(context);
     let payer = Account { waiting: payer.waiting + 1, last_event_time: now, ..payer.clone() };
     let payer = book.add(request.payment.debit_account.clone(), payer);
-    Ok(Some(Decided {
-        book,
-        payer,
-        moves: Moves::Later,
-        hold: None,
-        authorisation: None,
-        exchange: None,
-        counts: Counts::default(),
-    }))
+    Ok(Some(Decided::new(book, payer, Moves::Later)))
 }
 
 /// Keeps a payment until it is due.
@@ -133,6 +125,9 @@ fn execution(scheduled: &Scheduled) -> AnyEvent {
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
         channel: Some(payment.channel.clone()),
     })
 }
@@ -231,7 +226,7 @@ fn post(
     let customer = priced.payment.customer.clone().or_else(|| account.customer.clone());
     book.write(context)?;
     counts.write(identity, context.state)?;
-    payments::send(priced, outcome, customer, context);
+    payments::send(priced, outcome, None, customer, context);
     Ok(())
 }
 
@@ -275,15 +270,7 @@ pub(super) fn cancel<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Re
     tell(&priced, told, &identity, outcome, context)?;
     let mut book = request.book(context);
     let payer = book.add(payment.debit_account.clone(), payer);
-    Ok(Decided {
-        book,
-        payer,
-        moves: Moves::Nothing,
-        hold: None,
-        authorisation: None,
-        exchange: None,
-        counts: Counts::default(),
-    })
+    Ok(Decided::new(book, payer, Moves::Nothing))
 }
 
 fn due_key(due_at: EventTime, identity: &[u8]) -> Vec<u8> {

@@ -18,8 +18,8 @@ pub(super) fn transfer<'a>(request: &Request<'a>, context: &mut Context<'_>) -> 
         return Ok(waits);
     }
     let counts = payment_limits::check(&Asked::of(request.payment, &payer), Enforcement::Refuse, context)?;
-    let needed_minor = i128::from(request.payment.amount_minor) + i128::from(request.fee_minor);
+    let needed_minor = i128::from(request.sent_minor) + i128::from(request.fee_minor);
     let take = Take { hold_minor: 0, needed_minor, funds: Funds::Checked };
     let (book, payer) = request.debit(payer, take, context)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange: None, counts })
+    Ok(Decided { counts, ..Decided::new(book, payer, Moves::Money) })
 }

@@ -6,10 +6,10 @@ use serde::Serialize;
 use tidemill_core::{AnyEvent, Event, EventCodec, EventTime, Meta};
 use tidemill_schemas::{
     AccountBalance, AccountKind, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare,
-    CounterpartyProfile, CustomerPreferences, Date, Decision, EntryKind, Exchange, FeeSchedule, FeeTier, FraudLabel,
-    FraudRules, FreeAllowance, FxQuote, Instruction, InstructionKind, LedgerEntry, Merchant, NodeScope, Notification,
-    PayerProfile, Payment, PaymentBody, PaymentLimit, PaymentRequest, PaymentStatus, PaymentType, PostingCalendar,
-    Remainder, Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
+    CounterpartyProfile, CustomerPreferences, Date, Decision, EntryKind, Exchange, FeeRefund, FeeSchedule, FeeTier,
+    FraudLabel, FraudRules, FreeAllowance, FxQuote, Instruction, InstructionKind, LedgerEntry, Merchant, NodeScope,
+    Notification, PayerProfile, Payment, PaymentBody, PaymentLimit, PaymentRequest, PaymentStatus, PaymentType,
+    PostingCalendar, Remainder, Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
 };
 
 pub(crate) struct Sample {
@@ -258,6 +258,7 @@ fn account_samples() -> Vec<Sample> {
         created_at: text("2026-01-31T12:00:00Z"),
         parent: text("household"),
         holds: text("release"),
+        segment: text("gold"),
     };
     let status = AccountStatus {
         meta: meta(),
@@ -358,6 +359,9 @@ fn instruction_sample() -> Sample {
         exchange: Some(Box::new(exchange())),
         booking_date: Some(Date(20_484)),
         value_date: Some(Date(20_485)),
+        fee_refund: FeeRefund::ProRata,
+        fee_back_minor: 5,
+        fee_schedule: text("standard@1"),
         channel: text("web"),
     };
     let bare_instruction = Instruction {
@@ -368,6 +372,9 @@ fn instruction_sample() -> Sample {
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
         channel: None,
         ..instruction.clone()
     };
@@ -455,6 +462,9 @@ fn fee_sample() -> Sample {
         customers: vec!["cust-1".to_owned()],
         priority: 7,
         free: Some(FreeAllowance { period: "month".to_owned(), amount_minor: Some(3_000), payments: None }),
+        segments: vec!["gold".to_owned()],
+        charged: text("deducted"),
+        refunds: text("pro_rata"),
     };
     let bare_schedule = FeeSchedule {
         meta: bare_meta(),
@@ -466,6 +476,9 @@ fn fee_sample() -> Sample {
         customers: Vec::new(),
         priority: 0,
         free: None,
+        segments: Vec::new(),
+        charged: None,
+        refunds: None,
         ..schedule.clone()
     };
     sample(FeeSchedule::CODEC, schedule, bare_schedule)

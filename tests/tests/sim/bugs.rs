@@ -66,6 +66,17 @@ fn every_injected_bug_is_caught() {
     assert!(missed.is_empty(), "nothing catches {}", missed.join(", "));
 }
 
+/// What is lost is missed by those who draw up the books while it happens, before anybody else could know.
+#[test]
+fn a_loss_is_found_by_the_reconciliation() {
+    for bug in [Bug::LoseRecord, Bug::LoseOutput] {
+        for world in World::ALL {
+            let Caught { checker, seeds } = catch(bug, world, SEEDS_ALLOWED).expect("it is caught");
+            assert_eq!(checker, "reconciliation", "{} on {} after {seeds} runs", bug.name(), world.name());
+        }
+    }
+}
+
 /// The page with the table as it is measured now.
 fn with_table(page: &str) -> String {
     let (before, rest) = page.split_once("| bug |").expect("a table on the page");

@@ -1,14 +1,19 @@
 //! The command line. Every flag that an operator sets for good has a `TIDEMILL_*` twin.
 
 mod operations;
+mod reprocess;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use tidemill_topology::Colour;
 
 pub(crate) use self::operations::{
     AuditCommand, DlqApplyArgs, DlqCommand, DlqEditArgs, DlqFilter, DlqPlanArgs, DrillArgs, ParkedCommand,
     ReplayCommand, StateAt, StateCommand,
+};
+pub(crate) use self::reprocess::{
+    OffsetsApplyArgs, OffsetsCommand, OffsetsPlanArgs, ReprocessCommand, ReprocessRunArgs,
 };
 use crate::logging::{LogLevel, Running};
 
@@ -37,6 +42,9 @@ pub(crate) struct Global {
     /// Setting to override: `broker.bootstrap_servers=host:9092`. May be given more than once.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) overrides: Vec<(String, String)>,
+    /// Pipeline over the same inputs that is meant, by its colour; the live one when absent.
+    #[arg(long = "as", global = true, value_name = "COLOUR", env = "TIDEMILL_AS", value_parser = colour)]
+    pub(crate) colour: Option<Colour>,
     /// JSON on standard output instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -108,6 +116,12 @@ pub(crate) enum Command {
     /// Looks at keys whose records wait behind a failed one, and has them go on.
     #[command(subcommand)]
     Parked(ParkedCommand),
+    /// Runs the same inputs through a second pipeline, compares it with the live one, and has it take over.
+    #[command(subcommand)]
+    Reprocess(ReprocessCommand),
+    /// Moves positions: has a unit without state, or a sink, read from elsewhere.
+    #[command(subcommand)]
+    Offsets(OffsetsCommand),
     /// Looks at what operators have done, and checks that nobody has changed it.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -193,7 +207,7 @@ pub(crate) struct ProduceArgs {
     /// Field of the record and how it is made of the columns: `debit_account=c-{CUSTOMER_ID}`, `currency=EUR`.
     #[arg(long = "map", value_name = "FIELD=TEMPLATE", value_parser = key_value)]
     pub(crate) map: Vec<(String, String)>,
-    /// Field whose value is the key of the record.
+    /// Field whose value is the key of the record. Events know their own.
     #[arg(long, default_value = "debit_account")]
     pub(crate) key: String,
     /// Field that holds the record's time (RFC 3339).
@@ -211,6 +225,12 @@ pub(crate) struct ProduceArgs {
     /// Records to expect, for the progress bar.
     #[arg(long)]
     pub(crate) total: Option<u64>,
+    /// Takes back what lies under the key of each line's event: a schedule, a rule set or a quote that is to be forgotten.
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) tombstone: bool,
+    /// Writes each line as it is, also where the topology says that events of one kind lie in the topic.
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -237,6 +257,9 @@ pub(crate) struct PreviewArgs {
     pub(crate) account: Option<String>,
     #[arg(long)]
     pub(crate) customer: Option<String>,
+    /// Segment of the debit account.
+    #[arg(long)]
+    pub(crate) segment: Option<String>,
     /// When the payment is made, RFC 3339; now when absent.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
@@ -439,6 +462,10 @@ pub(crate) enum DevCommand {
     Catalog,
     /// Prints the Avro schema of an event kind.
     Schema { kind: String },
+}
+
+fn colour(text: &str) -> Result<Colour, String> {
+    Colour::parse(text).ok_or_else(|| format!("`{text}` is no colour: a lowercase letter, then letters and digits"))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

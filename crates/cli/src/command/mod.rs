@@ -13,11 +13,13 @@ mod fee;
 mod generate;
 mod graph;
 mod limits;
+mod offsets;
 mod parked;
 mod produce;
 mod provision;
 mod reconcile;
 mod replay;
+mod reprocess;
 mod run;
 mod state;
 mod statement;
@@ -50,6 +52,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(global, args),
         Command::Dlq(command) => dlq::run(global, command),
         Command::Replay(command) => replay::run(global, command),
+        Command::Reprocess(command) => reprocess::run(global, command),
+        Command::Offsets(command) => offsets::run(global, command),
         Command::Parked(command) => parked::run(global, command),
         Command::Audit(command) => audit::run(global, command),
         Command::State(command) => state::run(global, command),

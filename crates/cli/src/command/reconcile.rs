@@ -23,11 +23,11 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
     Ok(if result.findings.is_empty() { Exit::Ok } else { Exit::Findings })
 }
 
-/// What is between accounts, by every read model that keeps entries. Nothing else is asked, so the pipeline may run.
+/// What is between accounts, by every read model of the live pipeline that keeps entries.
 pub(super) fn in_transit(global: &Global) -> Result<Exit, Failure> {
-    let (topology, _warnings) = session::compile(global)?;
+    let session = Session::open(global, Access::Read)?;
     let mut models = Vec::new();
-    for plan in topology.sinks.iter().filter(|plan| session::keeps_entries(plan)) {
+    for plan in session.topology.sinks.iter().filter(|plan| session::keeps_entries(plan)) {
         let currencies = open_sink(plan)?.in_transit().map_err(|error| session::sink_failure(&plan.name, error))?;
         models.push(InTransitModel { sink: plan.name.clone(), currencies });
     }
@@ -47,10 +47,14 @@ pub(super) fn in_transit(global: &Global) -> Result<Exit, Failure> {
                 currency.oldest_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
                 count(currency.arrived_ahead),
                 decimal(currency.accounts_minor, exponent),
+                decimal(currency.clearing_minor, exponent),
             ]);
         }
     }
-    output::table(&["sink", "currency", "amount", "payments", "oldest", "arrived ahead", "accounts"], &rows)?;
+    output::table(
+        &["sink", "currency", "amount", "payments", "oldest", "arrived ahead", "accounts", "clearing"],
+        &rows,
+    )?;
     Ok(Exit::Ok)
 }
 

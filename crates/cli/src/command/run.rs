@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use fs4::fs_std::FileExt;
 use tidemill_console::{Served, serve};
+use tidemill_runtime::broker::{Isolation, TopicPartition};
 use tidemill_runtime::lag::LagSampler;
+use tidemill_runtime::reconciliation::ReconciliationWatch;
+use tidemill_runtime::reprocess::{Note, PIPELINE_RETIRED, Phase};
 use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::supervise::{self, RunError, RunOptions, RunSinks, Running};
 use tidemill_runtime::worker::{OnStop, Shared};
@@ -21,6 +24,8 @@ use crate::stop::Stop;
 
 const TICK: Duration = Duration::from_millis(100);
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon a process notices that another pipeline takes over.
+const NOTE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const LAG_SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
@@ -38,6 +43,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     eprintln!("{} runs on {}", session.topology.pipeline.produced_by(), session.broker.describe());
     sample_lag(&shared)?;
     watch_stable_offsets(&shared)?;
+    watch_reconciliation(&shared, &running)?;
     let ended = watch(&session, args, &running, &stop)?;
     let joined = running.join().map_err(ended_badly);
     match ended {
@@ -55,7 +61,11 @@ fn watch(
 ) -> Result<Option<Result<(), Failure>>, Failure> {
     let mut checked_at = Instant::now();
     let mut restoring = None;
+    let mut succession = Succeeded::new(session);
     while !stop.is_set() {
+        if let Some(failure) = succession.look(session) {
+            return Ok(Some(Err(failure)));
+        }
         match running.health.restored() {
             Some((done, total)) => {
                 restoring.get_or_insert_with(|| Progress::new("restoring", total)).set_of(done, total);
@@ -73,6 +83,45 @@ fn watch(
         }
     }
     Ok(None)
+}
+
+/// Whether another pipeline over the same inputs takes over from the one that runs here.
+struct Succeeded {
+    note_end: Option<u64>,
+    looked_at: Instant,
+}
+
+impl Succeeded {
+    fn new(session: &Session) -> Self {
+        Self { note_end: note_end(session), looked_at: Instant::now() }
+    }
+
+    /// Stops in good order instead of being fenced. A broker that does not answer is no reason to stop.
+    fn look(&mut self, session: &Session) -> Option<Failure> {
+        if self.looked_at.elapsed() < NOTE_LOOK_INTERVAL {
+            return None;
+        }
+        self.looked_at = Instant::now();
+        let end = note_end(session);
+        if end.is_none() || end == self.note_end {
+            return None;
+        }
+        let note = Note::read(session.broker.as_ref(), &session.topology.pipeline).ok()?;
+        self.note_end = end;
+        let is_cut_over = note.phase().is_some_and(Phase::is_cutover);
+        (is_cut_over || note.live != session.topology.pipeline.colour).then(|| {
+            let message = format!("{PIPELINE_RETIRED}: another pipeline takes over from this one");
+            Failure::new(Exit::Refused, message).hint(
+                "Start this again once `tidemill reprocess cutover` has ended, with the topology file of the new one.",
+            )
+        })
+    }
+}
+
+/// Grows with every step of a reprocess.
+fn note_end(session: &Session) -> Option<u64> {
+    let note = TopicPartition::new(session.topology.pipeline.reprocess_topic(), 0);
+    session.broker.watermarks(&note, Isolation::ReadCommitted).ok().map(|watermarks| watermarks.high)
 }
 
 fn options(session: &Session, args: &RunArgs) -> Result<RunOptions, Failure> {
@@ -115,6 +164,25 @@ fn watch_stable_offsets(shared: &Arc<Shared>) -> Result<(), Failure> {
         loop {
             watch.look();
             std::thread::sleep(LOOK_INTERVAL);
+        }
+    })?;
+    Ok(())
+}
+
+/// Reads what all workers of the pipeline have committed, those of other processes among them.
+fn watch_reconciliation(shared: &Arc<Shared>, running: &Running) -> Result<(), Failure> {
+    let mut watch = ReconciliationWatch::new(Arc::clone(&shared.topology), Arc::clone(&shared.broker));
+    let (shared, health) = (Arc::clone(shared), running.health.clone());
+    std::thread::Builder::new().name("reconciliation".to_owned()).spawn(move || {
+        let mut before = None;
+        loop {
+            // A broker that is away is reported by those who need it.
+            if let Ok(look) = watch.look() {
+                shared.telemetry.reconciliation.report(&look, before.as_ref(), shared.clock.unix_ms());
+                health.set_unaccounted(look.findings().collect());
+                before = Some(look);
+            }
+            std::thread::sleep(ReconciliationWatch::INTERVAL);
         }
     })?;
     Ok(())

@@ -80,7 +80,7 @@ pub(super) fn run(global: &Global, payment_id: &str, unmask: bool) -> Result<Exi
 fn is_read(topic: &Topic) -> bool {
     match topic.role {
         Role::Ingest | Role::Internal | Role::Curated | Role::DeadLetters | Role::Parked | Role::Redrive => true,
-        Role::Reference | Role::Tasks | Role::StateLog | Role::Replays | Role::Audit => false,
+        Role::Reference | Role::Tasks | Role::StateLog | Role::Replays | Role::Audit | Role::Reprocess => false,
     }
 }
 

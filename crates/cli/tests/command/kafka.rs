@@ -110,14 +110,37 @@ impl Pipeline {
         }
     }
 
+    /// The same of the read model that is live.
+    pub(crate) fn ask_live(&self, sql: &str) -> Vec<String> {
+        postgres(&format!("{}?options[search_path]=live", self.postgres), sql)
+    }
+
+    pub(crate) fn keys_in_redis(&self, prefix: &str) -> Vec<String> {
+        let pattern = format!("{}:{prefix}*", self.name);
+        redis::cmd("KEYS").arg(pattern).query(&mut self.redis()).expect("answers")
+    }
+
+    pub(crate) fn live_balances_in_redis(&self) -> BTreeMap<String, String> {
+        let live: String =
+            redis::cmd("GET").arg(format!("{}:live", self.name)).query(&mut self.redis()).expect("is set");
+        self.balances_below(&format!("{live}balance:"))
+    }
+
+    pub(crate) fn live_balances_in_postgres(&self) -> BTreeMap<String, String> {
+        balances(&self.ask_live(BALANCES))
+    }
+
     /// Account to available amount, as Redis has it.
     fn balances_in_redis(&self) -> BTreeMap<String, String> {
-        let prefix = format!("{}:balance:", self.name);
+        self.balances_below(&format!("{}:balance:", self.name))
+    }
+
+    fn balances_below(&self, prefix: &str) -> BTreeMap<String, String> {
         let mut connection = self.redis();
         let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{prefix}*")).query(&mut connection).expect("answers");
         keys.iter()
             .map(|key| {
-                let account = key.strip_prefix(&prefix).expect("was asked for").to_owned();
+                let account = key.strip_prefix(prefix).expect("was asked for").to_owned();
                 let available = redis::cmd("HGET").arg(key).arg("available").query(&mut connection);
                 (account, available.expect("every balance has it"))
             })
@@ -125,19 +148,23 @@ impl Pipeline {
     }
 
     fn balances_in_postgres(&self) -> BTreeMap<String, String> {
-        let lines = self.ask("SELECT account_id || ' ' || available_minor || ' ' || currency FROM account_balances");
-        lines
-            .iter()
-            .map(|line| {
-                let [account, minor, "EUR"] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-                (account.to_owned(), money::decimal(minor.parse().expect("is whole"), 2))
-            })
-            .collect()
+        balances(&self.ask(BALANCES))
     }
 
     fn redis(&self) -> redis::Connection {
         redis::Client::open(self.redis.as_str()).expect("a Redis URL").get_connection().expect("Redis answers")
     }
+}
+
+const BALANCES: &str = "SELECT account_id || ' ' || available_minor || ' ' || currency FROM account_balances";
+
+/// Account to available amount, from answers to [`BALANCES`].
+fn balances(lines: &[String]) -> BTreeMap<String, String> {
+    let balance = |line: &String| {
+        let [account, minor, "EUR"] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        (account.to_owned(), money::decimal(minor.parse().expect("is whole"), 2))
+    };
+    lines.iter().map(balance).collect()
 }
 
 impl Drop for Pipeline {

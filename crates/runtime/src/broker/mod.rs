@@ -16,6 +16,7 @@ pub use error::{BrokerError, BrokerErrorKind};
 pub use open_transaction::{
     Decision, LastTransaction, OpenTransaction, Standing, TransactionPhase, TransactionProtocol,
 };
+pub(crate) use read::read_range_with;
 pub use read::{read_all, read_range};
 pub use roster::{Roster, RosterMember};
 
@@ -114,6 +115,7 @@ pub trait Reader: Send {
     fn unassign(&mut self, partition: &TopicPartition) -> Result<()>;
 
     /// Replaces the content of `batch` by the next records, at most `records_max`, waiting up to `timeout` for the first.
+    /// Where a partition is not compacted, offset and [`RecordMeta::passed_over`] account for every offset.
     fn poll(&mut self, batch: &mut RecordBatch, records_max: usize, timeout: Duration) -> Result<()>;
 
     /// Whether polls have returned everything of this partition that can be read, as of the last time they found nothing
@@ -199,6 +201,12 @@ pub trait Broker: Send + Sync {
 
     /// The group's committed positions; partitions without one are left out.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, u64)>>;
+
+    /// Forgets the group's committed positions. A group with members is an error, one that does not exist is none.
+    fn delete_group(&self, _group: &str) -> Result<()> {
+        let message = "this broker does not forget groups".to_owned();
+        Err(BrokerError::new(BrokerErrorKind::Misconfigured, "delete a group", message))
+    }
 
     /// Who is in the group, and who owns which task of `tasks_topic`. `None` while the group has not agreed on that.
     fn roster(&self, _group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {

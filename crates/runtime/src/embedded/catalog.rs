@@ -67,6 +67,10 @@ impl Catalog {
             Frame::TopicDeleted { id } => self.delete(id),
             Frame::Transaction { blocks, positions } => self.commit(&blocks, positions, place),
             Frame::RecordsDeleted { topic, partition, before } => self.delete_records(topic, partition, before),
+            Frame::GroupDeleted { group } => {
+                self.positions.remove(&group);
+                Ok(())
+            }
         }
     }
 
@@ -96,6 +100,10 @@ impl Catalog {
 
     pub(crate) fn position(&self, group: &str, partition: &TopicPartition) -> Option<u64> {
         self.positions.get(group)?.get(partition).copied()
+    }
+
+    pub(crate) fn has_positions(&self, group: &str) -> bool {
+        self.positions.contains_key(group)
     }
 
     fn create(

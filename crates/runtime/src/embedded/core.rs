@@ -141,6 +141,18 @@ impl Core {
         self.append(Frame::RecordsDeleted { topic, partition: number, before }, &[], DURING)
     }
 
+    pub(crate) fn delete_group(&mut self, group: &str) -> Result<()> {
+        const DURING: &str = "delete_group";
+        if !self.groups.group(group).roster().is_empty() {
+            let message = format!("group `{group}` has members");
+            return Err(BrokerError::new(BrokerErrorKind::Abortable, DURING, message));
+        }
+        if !self.catalog.has_positions(group) {
+            return Ok(());
+        }
+        self.append(Frame::GroupDeleted { group: group.to_owned() }, &[], DURING)
+    }
+
     /// Takes the id: whoever had it is fenced, and what it had begun is gone.
     pub(crate) fn open_producer(&mut self, id: &str, timeout: Duration) -> ProducerEpoch {
         let epoch = self.transactional_ids.get(id).map_or(0, |transactional_id| transactional_id.epoch + 1);

@@ -19,6 +19,7 @@ pub(crate) enum Frame {
     TopicDeleted { id: u32 },
     Transaction { blocks: Vec<FrameBlock>, positions: Vec<GroupPosition> },
     RecordsDeleted { topic: u32, partition: u32, before: u64 },
+    GroupDeleted { group: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -218,6 +218,10 @@ impl Broker for EmbeddedBroker {
         Ok(partitions.iter().filter_map(position).collect())
     }
 
+    fn delete_group(&self, group: &str) -> Result<()> {
+        self.shared.lock_to_write("delete_group")?.delete_group(group)
+    }
+
     fn roster(&self, group: &str, _tasks_topic: &str) -> Result<Option<Roster>> {
         Ok(Some(self.shared.lock("roster")?.groups.group(group).roster()))
     }

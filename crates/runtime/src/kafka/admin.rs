@@ -84,6 +84,17 @@ impl Admin {
         only_result("delete a topic", block_on(admin.delete_topics(&[name], &admin_options())))
     }
 
+    /// One that does not exist is as good as deleted.
+    pub(super) fn delete_group(&self, group: &str) -> Result<()> {
+        const DURING: &str = "delete a group";
+        let admin = self.admin_client()?;
+        let deleted = block_on(admin.delete_groups(&[group], &admin_options()));
+        match deleted.map_err(|error| broker_error(DURING, &error))?.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => Ok(()),
+            Some(Err((name, code))) => Err(code_error(DURING, code, format_args!("group `{name}`"))),
+        }
+    }
+
     pub(super) fn delete_records(&self, partition: &TopicPartition, before: u64) -> Result<()> {
         const DURING: &str = "delete records";
         if before <= self.watermarks(partition, Isolation::ReadUncommitted)?.low {

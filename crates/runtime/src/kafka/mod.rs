@@ -122,6 +122,10 @@ impl Broker for KafkaBroker {
         self.admin.committed(group, partitions)
     }
 
+    fn delete_group(&self, group: &str) -> Result<()> {
+        self.admin.delete_group(group)
+    }
+
     fn roster(&self, group: &str, tasks_topic: &str) -> Result<Option<Roster>> {
         self.wire.roster(group, tasks_topic)
     }

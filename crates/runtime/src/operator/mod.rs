@@ -18,7 +18,7 @@ use crate::broker::{
 use crate::clock::Clock;
 use crate::succession::{Opened, Succession};
 
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The last entry is looked for this far behind the end of the trail first: markers of transactions lie there, too.
 const LOOK_BACK: u64 = 20;
 

@@ -29,6 +29,12 @@ struct Registered {
 }
 
 #[derive(Deserialize)]
+struct Version {
+    subject: String,
+    version: u32,
+}
+
+#[derive(Deserialize)]
 struct ById {
     schema: String,
 }
@@ -105,6 +111,17 @@ impl SchemaRegistry for HttpRegistry {
         self.call::<ById>(Method::GET, &path, None).map(|by_id| by_id.schema)
     }
 
+    fn version(&self, subject: &str, id: u32) -> Result<Option<u32>, RegistryError> {
+        match self.call::<Vec<Version>>(Method::GET, &["schemas", "ids", &id.to_string(), "versions"], None) {
+            Ok(versions) => {
+                let of_subject = versions.into_iter().find(|version| version.subject == subject);
+                Ok(of_subject.map(|version| version.version))
+            }
+            Err(RegistryError::Unknown) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn latest(&self, subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {
         let path = ["subjects", subject, "versions", "latest"];
         match self.call::<Latest>(Method::GET, &path, None) {
@@ -127,6 +144,16 @@ impl SchemaRegistry for HttpRegistry {
             Err(RegistryError::Unknown) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    fn delete_subject(&self, subject: &str) -> Result<(), RegistryError> {
+        for path in [&["subjects", subject][..], &["config", subject]] {
+            match self.call::<Value>(Method::DELETE, path, None) {
+                Ok(_) | Err(RegistryError::Unknown) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Without a user and password that the address may hold.

@@ -66,7 +66,7 @@ impl Letter {
 
     /// Topic of the input that failed.
     pub fn input(&self) -> &str {
-        self.place.topic.strip_suffix(".dlq").unwrap_or(&self.place.topic)
+        self.text("input").unwrap_or_else(|| self.place.topic.strip_suffix(".dlq").unwrap_or(&self.place.topic))
     }
 
     /// Whether a sink could not write it. Such a letter is no stage's.

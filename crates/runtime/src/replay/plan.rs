@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tidemill_topology::Topology;
 use tidemill_topology::plan::OnError;
 
 use crate::replay::{Filter, Letter, Place};
+use crate::sealed::{self, hex, sha256};
 
 const FORMAT: u32 = 1;
 /// A record that has come back this often is not sent again: something other than a replay has to change.
@@ -229,7 +229,7 @@ impl Plan {
     }
 
     pub fn encode(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+        sealed::encode(self)
     }
 
     pub fn decode(text: &str) -> Result<Self, PlanError> {
@@ -258,15 +258,6 @@ impl Plan {
     }
 
     fn content_hash(&self) -> String {
-        let unnamed = Self { hash: String::new(), ..self.clone() };
-        sha256(&serde_json::to_vec(&unnamed).unwrap_or_default())
+        sealed::content_hash(&Self { hash: String::new(), ..self.clone() })
     }
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

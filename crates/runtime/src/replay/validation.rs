@@ -119,7 +119,7 @@ impl Validator {
     fn build(&mut self, unit: &str) -> Result<(Program, TaskState), WorkerError> {
         let found = self.topology.units.iter().find(|candidate| candidate.name == unit);
         let unit = found.ok_or_else(|| WorkerError::Broken(format!("there is no unit {unit}")))?;
-        let mut program = Program::build(&self.topology, unit).map_err(WorkerError::Broken)?;
+        let mut program = Program::build(&self.topology, unit, None).map_err(WorkerError::Broken)?;
         load(self.broker.as_ref(), &self.topology, &mut program.references, &mut self.codecs, |_, _| Ok(()))?;
         let store = MemoryStores::default().open(Path::new("validation"), "validation")?;
         let background = Background { threads: Arc::new(SystemThreads), clock: Arc::clone(&self.clock) };

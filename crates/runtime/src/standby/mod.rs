@@ -99,7 +99,7 @@ impl Standby {
 
     /// `pipeline-unit-instance-standby`.
     pub fn name(&self) -> String {
-        format!("{}-{}-{}-standby", self.shared.topology.pipeline.name, self.unit.name, self.instance)
+        format!("{}-{}-{}-standby", self.shared.topology.pipeline.scope(), self.unit.name, self.instance)
     }
 
     pub fn health(&self) -> Arc<WorkerHealth> {
@@ -152,7 +152,7 @@ impl Standby {
                 return Ok(());
             }
         };
-        let instance_of = |slot| instance_of_slot(&pipeline.name, &unit.name, slot);
+        let instance_of = |slot| instance_of_slot(&pipeline.scope(), &unit.name, slot);
         let chosen = choice::tasks_of(&self.instance, &roster, unit.standbys, instance_of);
         self.health.is_prepared.store(true, Ordering::Relaxed);
         self.turn_to(&chosen);

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::Outcome;
+use tidemill_topology::Colour;
 
+use crate::reconciliation::Tally;
 use crate::state_log::Cleaning;
 use crate::store::write_behind::WriteBehind;
 
@@ -15,7 +17,7 @@ pub const CHECKPOINT_KEY: &[u8] = b"\0checkpoint";
 /// Owner of a task that was given up in good order.
 pub const RELEASED: &str = "-";
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Behind `stage/topic`: the figures of records that were sent back.
 pub const REDRIVEN: &str = "#redrive";
@@ -36,7 +38,12 @@ pub struct Checkpoint {
     /// Next offset to read, by topic.
     pub positions: BTreeMap<String, u64>,
     pub figures: Figures,
+    /// What the figures must agree with.
+    pub tally: Tally,
     pub cleaning: Cleaning,
+    /// Colour of the pipeline that takes over from this one. Nobody works for this task any more, unless to bring what is
+    /// under way to its end.
+    pub retired_for: Option<Colour>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +99,7 @@ pub fn outcome_name(outcome: Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconciliation::Taken;
 
     #[test]
     fn reads_what_it_wrote_and_refuses_the_rest() {
@@ -102,7 +110,13 @@ mod tests {
             produced_by: "payments@1+00000000".to_owned(),
             positions: BTreeMap::from([("payments.requested.v1".to_owned(), 8)]),
             figures: BTreeMap::from([("ingest/payments.requested.v1".to_owned(), figures)]),
+            tally: Tally {
+                taken: BTreeMap::from([("payments.requested.v1".to_owned(), Taken { records: 8, ..Taken::default() })]),
+                written: BTreeMap::from([("payments.validated.v1".to_owned(), BTreeMap::from([(2, 7)]))]),
+                ..Tally::default()
+            },
             cleaning: Cleaning { written_bytes: 300, live_bytes: 200, ..Cleaning::default() },
+            retired_for: Colour::parse("green"),
         };
         let bytes = checkpoint.encode().expect("it can be encoded");
         assert_eq!(Checkpoint::decode(&bytes).expect("it can be decoded"), checkpoint);

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tidemill_topology::Colour;
+
 use crate::broker::{Broker, BrokerError, Isolation, OpenTransaction, RecordBatch, TopicPartition};
 use crate::clock::Clock;
 use crate::health::{Phase, Restore, TaskHealth};
+use crate::reprocess::{PIPELINE_RETIRED, Retired};
 use crate::stable_offset::{self, STABLE_OFFSET_STUCK};
 use crate::state_log::{LogError, LogRecord};
 use crate::store::write_behind::{Background, WriteBehind};
@@ -67,6 +70,7 @@ pub(crate) struct StartTask {
     /// After this long behind somebody else's transaction the wait is reported, and again after each further period.
     pub(crate) patience: Duration,
     pub(crate) transaction_timeout: Duration,
+    pub(crate) retired: Retired,
     /// Wait before the start: not zero when the one before has failed.
     pub(crate) delay: Duration,
 }
@@ -97,6 +101,9 @@ pub enum StartError {
          `tidemill txn abort`"
     )]
     LeftOpen { owner: String },
+    /// To work on would do what the other pipeline does.
+    #[error("{0} has taken over from this pipeline")]
+    Retired(Colour),
     #[error("nobody waits for the task any more")]
     Abandoned,
 }
@@ -113,6 +120,7 @@ impl StartError {
             Self::Log(LogError::Damaged(_)) => "state_log_damaged",
             Self::LogLost { .. } | Self::LogCut { .. } => "state_log_lost",
             Self::LeftOpen { .. } => TRANSACTION_LEFT_OPEN,
+            Self::Retired(_) => PIPELINE_RETIRED,
             Self::Abandoned => "task_starting",
         }
     }
@@ -148,7 +156,11 @@ impl StartTask {
         if let Err(error) = self.copy.check_beginning(&store) {
             return Err(self.copy.discard_for(store, error));
         }
-        let (checkpoint, begun) = self.complete(Checkpoint::of_store(&store)?)?;
+        let checkpoint = Checkpoint::of_store(&store)?;
+        if let (Some(colour), Retired::Refused) = (&checkpoint.retired_for, self.retired) {
+            return Err(StartError::Retired(colour.clone()));
+        }
+        let (checkpoint, begun) = self.complete(checkpoint)?;
         self.copy.clean_up(&checkpoint)?;
         // A disk that takes no more is better found out before the task processes anything.
         store.probe()?;

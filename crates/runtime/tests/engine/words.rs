@@ -143,6 +143,7 @@ pub(crate) fn shared_with(
         telemetry: Telemetry::new("words", "test", "00000000").expect("metric names are unique"),
         state_log,
         state_dir: folder.join("state"),
+        rehearsal: None,
     })
 }
 
@@ -240,7 +241,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         inputs: vec![input],
         ports: BTreeMap::from([("counted".to_owned(), OUT.to_owned())]),
         references: Vec::new(),
-        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
+        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000, age_s_max: 3_600 },
         circuit: None,
     };
     // So few records to a transaction that many end in the middle of a batch, where a rewind must not skip the rest.
@@ -258,6 +259,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
             version: "1".to_owned(),
             config_hash: "00000000".to_owned(),
             audit_topic: "ops.audit.v1".to_owned(),
+            colour: None,
         },
         broker: plan::Broker::Embedded { data_dir: folder.join("broker") },
         registry_url: None,

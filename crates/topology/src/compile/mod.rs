@@ -126,6 +126,7 @@ fn build(
         version: raw.pipeline.version.clone(),
         config_hash,
         audit_topic: raw.pipeline.audit_topic.clone(),
+        colour: None,
     };
     let units = units::plan(&view);
     let topics = topics::with_internal(topics, &pipeline, &units, &sinks);

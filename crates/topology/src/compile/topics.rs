@@ -132,6 +132,7 @@ pub(super) fn with_internal(
         add(sink.tasks_topic(pipeline), Role::Tasks, sink.tasks, Cleanup::Delete, BTreeMap::new());
     }
     add(pipeline.replays_topic(), Role::Replays, 1, Cleanup::Compact, BTreeMap::new());
+    add(pipeline.reprocess_topic(), Role::Reprocess, 1, Cleanup::Compact, BTreeMap::new());
     let kept = ["retention.bytes", "retention.ms"].map(|key| (key.to_owned(), FOR_EVER.to_owned()));
     add(pipeline.audit_topic.clone(), Role::Audit, 1, Cleanup::Delete, kept.into());
     topics

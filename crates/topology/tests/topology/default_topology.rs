@@ -1,12 +1,12 @@
 //! The repository's default topology and examples, compiled, drawn and explained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{compile_text, golden, repository, show};
 use tidemill_core::Diagnostic;
 use tidemill_topology::graph::{Format, render};
 use tidemill_topology::plan::{Broker, Cleanup, Role, Topology};
-use tidemill_topology::{BrokerChoice, Options, explain::explain};
+use tidemill_topology::{BrokerChoice, Colour, Options, explain::explain};
 
 fn compiled(path: &str, options: &Options<'_>) -> Result<Topology, Vec<Diagnostic>> {
     let text = std::fs::read_to_string(repository().join(path)).expect("the file is in the repository");
@@ -125,5 +125,60 @@ fn the_hash_follows_the_rules_and_not_the_place() {
         [("pipeline.version", "2"), ("stage.ledger.settings.score_fraud.threshold", "90"), ("unit.main.tasks", "2")]
     {
         assert_ne!(with(path, value), plain, "{path}");
+    }
+}
+
+#[test]
+fn a_colour_shares_inputs_and_nothing_else() {
+    let blue = expect("topology.toml", &Options::default());
+    let green = blue.with_colour(&Colour::parse("green").expect("a colour"));
+    let own = |topology: &Topology| topology.own_topics().map(|topic| topic.name.clone()).collect::<BTreeSet<_>>();
+    let (of_blue, of_green) = (own(&blue), own(&green));
+    assert!(of_blue.is_disjoint(&of_green), "{of_blue:?} {of_green:?}");
+    assert_eq!(of_blue.len(), of_green.len());
+    let shared: Vec<&String> = blue.topics.keys().filter(|name| green.topics.contains_key(*name)).collect();
+    assert_eq!(
+        shared,
+        [
+            "accounts.requested.v1",
+            "customers.preferences.v1",
+            "fees.schedules.v1",
+            "fraud.labels.v1",
+            "fraud.rules.v1",
+            "fx.rates.v1",
+            "ops.audit.v1",
+            "payments.reprocess",
+            "payments.requested.v1",
+        ]
+    );
+    for name in [
+        "payments.green.main.state",
+        "payments.green.replays",
+        "payments.requested.v1.green.dlq",
+        "payments.screened.v1.green.parked",
+        "ledger.balances.v1.green",
+    ] {
+        assert!(of_green.contains(name), "{name} is not in {of_green:?}");
+    }
+    let used = |topology: &Topology| {
+        let units = topology
+            .units
+            .iter()
+            .flat_map(|unit| [unit.group(&topology.pipeline), unit.state_topic(&topology.pipeline)]);
+        let sinks = topology.sinks.iter().map(|sink| sink.group(&topology.pipeline));
+        units.chain(sinks).chain([topology.state_dir.display().to_string()]).collect::<BTreeSet<_>>()
+    };
+    assert!(used(&blue).is_disjoint(&used(&green)));
+    for stage in green.units.iter().flat_map(|unit| &unit.stages) {
+        let written = stage.inputs.iter().flat_map(|input| stage.topics_written(input));
+        assert!(written.into_iter().all(|topic| of_green.contains(topic)), "{stage:?}");
+        assert!(stage.inputs.iter().all(|input| of_green.contains(&input.dead_letters)), "{stage:?}");
+    }
+    for sink in &green.sinks {
+        assert!(sink.topics.iter().all(|topic| green.topics.contains_key(topic)), "{sink:?}");
+        assert_eq!(sink.settings.0.get("colour").and_then(|colour| colour.as_str()), Some("green"));
+    }
+    for topic in ["payments.requested.v1", "payments.status.v1.green"] {
+        assert!(of_green.contains(&green.dead_letters(topic)), "{topic}");
     }
 }

@@ -7,7 +7,8 @@ use tidemill_core::{EventTime, StateValue, Store};
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::identity;
 use tidemill_schemas::{
-    AccountKind, Date, Exchange, PaymentBody, PaymentType, PostingDates, PricedPayment, StatusCode,
+    AccountKind, Date, Exchange, FeeCharge, FeeRefund, FeeTerms, PaymentBody, PaymentType, PostingDates, PricedPayment,
+    StatusCode,
 };
 use tidemill_testkit::MemoryState;
 
@@ -17,7 +18,7 @@ use super::super::holds::{Hold, HoldState, OPEN_HOLDS, OpenHold};
 use super::super::journals::{OPEN_JOURNALS, OpenJournal};
 use super::super::outcomes::{Aftermath, OUTCOMES_BY_AGE, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
 use super::super::payment_limits::{Instant, LIMIT_USAGES, LIMITED_PAYMENTS, LimitedPayment, Means, Usage, Use};
-use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, RECEIPTS_BY_AGE, Receipt};
+use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, RECEIPTS_BY_AGE, Receipt, RefundableFee};
 use super::super::scheduled::{DUE_PAYMENTS, Due, SCHEDULED_PAYMENTS, Scheduled};
 use super::world::World;
 use crate::age_queue::{Aged, Bytes, Ends};
@@ -94,8 +95,22 @@ fn state_bytes_stay_as_they_are() {
     check(OPEN_HOLDS, &OpenHold { identity: identity("bank", "acc-1", "h-1") });
     let payment_type = PaymentType::Chargeback;
     let exchange = Some(Box::new(exchange()));
-    let receipt =
-        Receipt { payment_type, amount_minor: 4_000, given_back_minor: 500, reversed: true, at: AT, exchange };
+    let fee = RefundableFee {
+        schedule: "standard@1".to_owned(),
+        refund: FeeRefund::ProRata,
+        fee_minor: 40,
+        refunded_minor: 500,
+        back_minor: 5,
+    };
+    let receipt = Receipt {
+        payment_type,
+        amount_minor: 4_000,
+        given_back_minor: 500,
+        reversed: true,
+        at: AT,
+        exchange,
+        fee: Some(Box::new(fee)),
+    };
     check(RECEIPTS, &receipt);
     check(INCOMING_HOLDS, &IncomingHold { held_minor: 4_000 });
 }
@@ -124,7 +139,14 @@ fn state_bytes_of_sweeps_and_of_what_waits_stay_as_they_are() {
     check(OPEN_JOURNALS, &journal);
     let payment = PaymentBody { execute_at: Some(AT), ..payment_body() };
     let dates = Some(PostingDates { booking_date: Date(20_484), value_date: Date(20_485) });
-    let priced = PricedPayment { payment, fee_minor: 40, fee_schedule: "standard@1".to_owned(), exchange: None, dates };
+    let priced = PricedPayment {
+        payment,
+        fee_minor: 40,
+        fee_schedule: "standard@1".to_owned(),
+        fee_terms: FeeTerms { charge: FeeCharge::Deducted, refund: FeeRefund::ProRata },
+        exchange: None,
+        dates,
+    };
     check(SCHEDULED_PAYMENTS, &Scheduled { priced, due_at: AT });
     check(DUE_PAYMENTS, &Due {});
     let instants = [Instant { at: AT, amount_minor: 4_000, payments: 1 }].into();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `open <account> [limit <amount>] [in <currency>] [kind <kind>]`, `close <account> [release]` | `applied` |
 //! | `freeze <account> <debits|credits|both>`, `thaw …`, `limit <account> <amount>` | `applied` |
-//! | `pay <id> <from> <to> <amount> [fee <amount>] [in <currency>]` | `posted` |
+//! | `pay <id> <from> <to> <amount> [fee <amount> [deducted] [refunds <kept|returned|pro_rata>]] [in <currency>]` | `posted` |
 //! | `deposit`, `withdraw`, `force` likewise; `force` with or without `of <id>` | `posted` |
 //! | `authorise <id> <from> <to> <amount> [lasts <seconds>]`, `increment <id> <from> <to> <total> of <id>` | `posted` |
 //! | `capture <id> <from> <to> <amount> of <id> [keep] [fee <amount>]`, `void <id> <from> <to> <amount|rest> of <id>` | `posted` |
@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 
 use tidemill_core::{Amount, Currency, EventTime};
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, Exchange, Merchant, PaymentType, Remainder, Verdict};
+use tidemill_schemas::{
+    AccountKind, Exchange, FeeCharge, FeeRefund, FeeTerms, Merchant, PaymentType, Remainder, Verdict,
+};
 
 use super::world::{Pay, World, money};
 
@@ -153,6 +155,10 @@ fn payment(words: &[&str], currency: &str) -> Option<Pay> {
     let amount_minor = if amount == "rest" { 0 } else { parse_minor(amount, currency) };
     Some(Pay {
         fee_minor: option(words, "fee").map_or(0, |fee| parse_minor(fee, currency)),
+        fee_terms: FeeTerms {
+            charge: if words.contains(&"deducted") { FeeCharge::Deducted } else { FeeCharge::OnTop },
+            refund: option(words, "refunds").map_or(FeeRefund::Kept, |how| FeeRefund::parse(how).expect("a policy")),
+        },
         currency: currency.to_owned(),
         reference: option(words, "of").map(str::to_owned),
         lasts_micros: option(words, "lasts").map(micros),

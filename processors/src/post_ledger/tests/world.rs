@@ -10,8 +10,8 @@ use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Outcome
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{
-    AccountCommand, AccountStatus, Alert, Exchange, Instruction, InstructionKind, LedgerEntry, Merchant, PaymentStatus,
-    PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
+    AccountCommand, AccountStatus, Alert, Exchange, FeeTerms, Instruction, InstructionKind, LedgerEntry, Merchant,
+    PaymentStatus, PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
 };
 use tidemill_testkit::Driver;
 
@@ -60,6 +60,7 @@ pub(super) struct Pay {
     pub(super) to: String,
     pub(super) amount_minor: i64,
     pub(super) fee_minor: i64,
+    pub(super) fee_terms: FeeTerms,
     pub(super) currency: String,
     pub(super) reference: Option<String>,
     /// After `created_at`.
@@ -87,6 +88,7 @@ impl Pay {
             to: to.to_owned(),
             amount_minor,
             fee_minor: 0,
+            fee_terms: FeeTerms::default(),
             currency: "EUR".to_owned(),
             reference: None,
             lasts_micros: None,
@@ -199,6 +201,7 @@ impl World {
             payment,
             fee_minor: pay.fee_minor,
             fee_schedule,
+            fee_terms: pay.fee_terms,
             exchange: pay.exchange.clone().map(Box::new),
             dates: None,
         }

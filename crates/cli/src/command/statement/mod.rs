@@ -13,6 +13,7 @@ use tidemill_topology::plan::SinkPlan;
 
 use crate::args::{Global, StatementArgs, StatementFormat};
 use crate::exit::{Exit, Failure};
+use crate::session::{Access, Session};
 use crate::{output, session};
 
 pub(super) fn run(global: &Global, args: &StatementArgs) -> Result<Exit, Failure> {
@@ -20,14 +21,16 @@ pub(super) fn run(global: &Global, args: &StatementArgs) -> Result<Exit, Failure
     if period.until <= period.from {
         return Err(Failure::new(Exit::Usage, "`--until` must be later than `--from`"));
     }
-    let (topology, _warnings) = session::compile(global)?;
-    let plan = sink(&topology, args.sink.as_deref())?;
+    let session = Session::open(global, Access::Read)?;
+    let plan = sink(&session.topology, args.sink.as_deref())?;
     let statement = open_sink(plan)?
         .statement(&args.account, period)
         .map_err(|error| session::sink_failure(&plan.name, error))?
         .ok_or_else(|| {
-            Failure::new(Exit::Findings, format!("{} has no account `{}`", plan.name, args.account))
-                .hint("Look at the name, and with `tidemill status` at how far the sink is.")
+            Failure::new(Exit::Findings, format!("{}: `{}` has no statement", plan.name, args.account)).hint(
+                "Either there is no such account (look at the name, and with `tidemill status` at how far the sink is), or \
+                 it is an internal one that only carries the other side of entries.",
+            )
         })?;
     statement.check().map_err(|error| {
         Failure::new(Exit::Findings, format!("{}: the statement does not add up: {error}", plan.name)).hint(

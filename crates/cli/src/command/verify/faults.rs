@@ -319,7 +319,7 @@ impl Schedule<'_> {
         let mut tasks = Vec::new();
         for unit in &topology.units {
             let slots: Vec<String> = (0..self.workers)
-                .map(|number| slot_name(&topology.pipeline.name, &unit.name, instance, number))
+                .map(|number| slot_name(&topology.pipeline.scope(), &unit.name, instance, number))
                 .collect();
             let log = unit.state_topic(&topology.pipeline);
             for task in 0..unit.tasks {
