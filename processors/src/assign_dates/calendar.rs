@@ -104,7 +104,7 @@ impl Calendar {
         let is_for = (self.channels.is_empty() || self.channels.iter().any(|name| name == asked.channel))
             && (self.payment_types.is_empty() || self.payment_types.contains(&asked.payment_type))
             && (self.currency.is_empty() || self.currency == asked.currency);
-        is_for.then(|| [!self.channels.is_empty(), !self.payment_types.is_empty(), !self.currency.is_empty()])
+        is_for.then_some([!self.channels.is_empty(), !self.payment_types.is_empty(), !self.currency.is_empty()])
     }
 
     pub(super) fn dates(&self, at: EventTime) -> PostingDates {

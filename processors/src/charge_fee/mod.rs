@@ -50,7 +50,7 @@ use tidemill_schemas::{
 pub(crate) use allowance::FEE_ALLOWANCES;
 use allowance::Priced;
 use schedule::Schedule;
-use segment::FEE_SEGMENTS;
+pub(crate) use segment::FEE_SEGMENTS;
 use table::FeeTable;
 
 pub static SPEC: ProcessorSpec = ProcessorSpec {

@@ -6,10 +6,10 @@ use tidemill_schemas::AccountCommand;
 use tidemill_schemas::account::AccountAction;
 
 /// Keyed by account. An account in no segment has none.
-pub(super) const FEE_SEGMENTS: Store<Segment> = Store::new("fee_segments");
+pub(crate) const FEE_SEGMENTS: Store<Segment> = Store::new("fee_segments");
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     pub(super) segment: String,
 }
 

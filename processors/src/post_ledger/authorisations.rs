@@ -48,7 +48,8 @@ pub(super) fn increment<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
     }
     check_open(&hold)?;
     admit_debit(&payer)?;
-    let asked = Asked::beyond_hold(request.payment, &payer, more_minor);
+    let means = payment_limits::means(&identity, context.state)?;
+    let asked = Asked::beyond_hold(request.payment, &payer, more_minor, means.as_ref());
     let counts = payment_limits::check(&asked, Enforcement::Refuse, context)?;
     hold.authorised_minor = request.payment.amount_minor;
     hold.held_minor += more_minor;

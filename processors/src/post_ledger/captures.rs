@@ -34,7 +34,7 @@ pub(super) fn capture<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
     }
     let hold_minor = hold.held_minor - held_before_minor;
     let rest = if is_final { Rest::Released } else { Rest::Kept };
-    count(Asked::beyond_hold(payment, &payer, beyond_minor), request, &identity, rest, context)?;
+    count(beyond_minor, request, &payer, &identity, rest, context)?;
     let take = Take { hold_minor, needed_minor: i128::from(beyond_minor), funds: Funds::Checked };
     let (book, payer) = request.debit(payer, take, context)?;
     let update = Update { status: StatusCode::ACSC, code: OK, reason: "captured", at: payment.created_at };
@@ -49,19 +49,22 @@ enum Rest {
     Released,
 }
 
-/// The payment uses from now on what its authorisation has used, and beside it `beyond`, which was not held.
+/// The payment uses from now on what its authorisation has used, and beside it what was not held.
 fn count(
-    beyond: Asked<'_>,
+    beyond_minor: i64,
     request: &Request<'_>,
+    payer: &Account,
     authorisation: &[u8],
     rest: Rest,
     context: &mut Context<'_>,
 ) -> Result<(), Stop> {
     let own = request.payment.identity();
-    let held_minor = request.payment.amount_minor - beyond.amount_minor;
+    let held_minor = request.payment.amount_minor - beyond_minor;
     payment_limits::capture(authorisation, &own, held_minor, context.state)?;
-    if beyond.amount_minor > 0 {
-        payment_limits::check(&beyond, Enforcement::Count, context)?.write(&own, context.state)?;
+    if beyond_minor > 0 {
+        let means = payment_limits::means(authorisation, context.state)?;
+        let asked = Asked::beyond_hold(request.payment, payer, beyond_minor, means.as_ref());
+        payment_limits::check(&asked, Enforcement::Count, context)?.write(&own, context.state)?;
     }
     if rest == Rest::Released {
         payment_limits::release(authorisation, context.state)?;
@@ -93,8 +96,7 @@ pub(super) fn force_post<'a>(request: &Request<'a>, context: &mut Context<'_>) -
     match &authorised {
         Some((identity, hold, _)) if hold.state == HoldState::Open => {
             let beyond_minor = payment.amount_minor - payment.amount_minor.min(hold.held_minor);
-            let asked = Asked::beyond_hold(payment, &payer, beyond_minor);
-            count(asked, request, identity, Rest::Released, context)?;
+            count(beyond_minor, request, &payer, identity, Rest::Released, context)?;
         }
         _ => counts = payment_limits::check(&Asked::of(payment, &payer), Enforcement::Count, context)?,
     }

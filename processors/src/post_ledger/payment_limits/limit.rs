@@ -57,6 +57,8 @@ pub(super) enum Bound {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Counter {
     pub(super) window: Window,
+    /// Names the kind of window: what has been used in one counts for nothing in one of another kind.
+    pub(super) label: String,
     pub(super) per: Per,
     pub(super) amount_minor_max: Option<i64>,
     pub(super) payments_max: Option<i64>,
@@ -211,8 +213,10 @@ impl Bound {
         if let ("payment", Some(amount_minor_max)) = (limit.window.as_str(), limit.amount_minor_max) {
             return Ok(Self::Payment { amount_minor_max });
         }
+        let window = Window::compile(limit)?;
         Ok(Self::Window(Counter {
-            window: Window::compile(limit)?,
+            label: window.label(),
+            window,
             per: match limit.per.as_str() {
                 "" | "account" => Per::Account,
                 "card" => Per::Card,

@@ -10,7 +10,7 @@
 //!   never run backwards: what is dated before the present window is counted in it.
 //! - An authorisation is counted when it is made. Captures count nothing for what was held, and what is not captured is
 //!   given back when the hold ends, in whatever way. What goes beyond the hold, and a forced post, is counted and never
-//!   refused: the money is owed.
+//!   refused: the money is owed. What follows from an authorisation is judged by the card and the merchant of that.
 //! - Money that comes back because its payee could not take it is given back; a reversal, refund or chargeback gives back
 //!   if the limit's `gives_back` says so, when the money has arrived. What is given back goes to the window in which it
 //!   was counted, and to nothing if that is over.
@@ -33,7 +33,7 @@ use tidemill_schemas::{Instruction, Merchant, PaymentType};
 use self::limit::{Bound, Counter, GivesBack, Limit};
 pub use self::table::LimitTable;
 use self::usage::Part;
-pub use self::usage::{Instant, LIMIT_USAGES, LIMITED_PAYMENTS, LimitedPayment, Usage, Use};
+pub use self::usage::{Instant, LIMIT_USAGES, LIMITED_PAYMENTS, LimitedPayment, Means, Usage, Use};
 use self::window::NEVER;
 use super::accounts::Account;
 use super::codes::PaymentCode;
@@ -81,7 +81,10 @@ pub(super) struct Broken {
 /// What a payment will have used once it is carried out. Nothing has been written yet.
 #[derive(Debug, Default)]
 #[must_use]
-pub(super) struct Counts(Vec<(Use, Usage)>);
+pub(super) struct Counts {
+    uses: Vec<(Use, Usage)>,
+    means: Option<Means>,
+}
 
 impl<'a> Asked<'a> {
     /// About a payment with all of its amount.
@@ -102,10 +105,23 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// About what a payment takes beyond what an authorisation has been counted with.
-    pub(super) fn beyond_hold(payment: &'a PaymentBody, payer: &'a Account, amount_minor: i64) -> Self {
-        let payment_type = PaymentType::Authorise;
-        Self { payment_type, amount_minor, payments: 0, ..Self::of(payment, payer) }
+    /// About what a payment takes beyond what its authorisation has been counted with, by what that was made with.
+    pub(super) fn beyond_hold(
+        payment: &'a PaymentBody,
+        payer: &'a Account,
+        amount_minor: i64,
+        means: Option<&'a Means>,
+    ) -> Self {
+        let own = Self { payment_type: PaymentType::Authorise, amount_minor, payments: 0, ..Self::of(payment, payer) };
+        let Some(Means { card, merchant }) = means else { return own };
+        let counterparty = merchant.as_ref().map_or(&payment.credit_account, |merchant| &merchant.id);
+        Self { card: card.as_deref(), merchant: merchant.as_ref(), counterparty, ..own }
+    }
+
+    /// What an authorisation leaves to those that follow from it.
+    fn means(&self) -> Option<Means> {
+        let is_first = self.payment_type == PaymentType::Authorise && self.payments > 0;
+        is_first.then(|| Means { card: self.card.map(str::to_owned), merchant: self.merchant.cloned() })
     }
 
     /// About the leg of a journal that a further payer is asked for. It names no card, merchant or counterparty.
@@ -135,7 +151,7 @@ pub(super) fn check(asked: &Asked<'_>, enforcement: Enforcement, context: &mut C
     if table.is_empty() {
         return Ok(Counts::default());
     }
-    let mut counts = Counts::default();
+    let mut counts = Counts { means: asked.means(), ..Counts::default() };
     let mut broken: Vec<Finding<'_>> = Vec::new();
     for limit in table.covering(asked) {
         broken.extend(limit.restricts(asked.merchant).map(|code| Finding::restriction(limit, code)));
@@ -222,25 +238,31 @@ impl Counts {
             payments: asked.payments,
             gives_back,
         };
-        self.0.push((used, usage));
+        self.uses.push((used, usage));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.uses.is_empty() && self.means.is_none()
     }
 
     /// Counts the payment of this identity.
     pub(super) fn write(self, identity: &[u8], state: &mut dyn State) -> Result<(), StateError> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
         let mut payment = LIMITED_PAYMENTS.get(state, identity)?.unwrap_or_default();
-        for (used, usage) in self.0 {
+        payment.means = self.means.or(payment.means);
+        for (used, usage) in self.uses {
             LIMIT_USAGES.put(state, &used.usage_key.0, &usage)?;
             payment.add(used);
         }
         LIMITED_PAYMENTS.put(state, identity, &payment)
     }
+}
+
+/// What an authorisation was made with; `None` where no limits were known then.
+pub(super) fn means(authorisation: &[u8], state: &mut dyn State) -> Result<Option<Means>, StateError> {
+    Ok(LIMITED_PAYMENTS.get(state, authorisation)?.and_then(|payment| payment.means))
 }
 
 /// Gives back whatever a payment still uses: it is over, or never was.
@@ -342,7 +364,7 @@ pub struct Standing {
 pub fn standing(mut usage: Usage, table: &LimitTable, at: EventTime) -> Option<Standing> {
     let limit = table.in_force(&usage.limit, at)?;
     let Bound::Window(counter) = &limit.bound else { return None };
-    if counter.window.label() != usage.window {
+    if counter.label != usage.window {
         return None;
     }
     usage.advance(&counter.window, at);

@@ -18,16 +18,17 @@ pub struct LimitTable {
     /// Keys of the versions of each name.
     versions: BTreeMap<String, BTreeSet<Vec<u8>>>,
     /// Names by what at least one version of them is for, so that a limit of one card costs the others nothing.
-    index: BTreeMap<Place, BTreeSet<String>>,
+    index: BTreeMap<Scope, BTreeMap<String, BTreeSet<String>>>,
 }
 
 /// A limit is looked for in the places of one list only: the first of these that is not empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Card(String),
-    Account(String),
-    Customer(String),
-    Anywhere,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    Card,
+    Account,
+    Customer,
+    /// With one place, the empty one.
+    All,
 }
 
 #[derive(Deserialize)]
@@ -107,12 +108,12 @@ impl LimitTable {
     /// In the order of their names. Of the versions of a name, the one in force says whom it covers.
     pub(super) fn covering<'t>(&'t self, asked: &Asked<'_>) -> Vec<&'t Limit> {
         let places = [
-            asked.card.map(|card| Place::Card(card.to_owned())),
-            Some(Place::Account(asked.account.to_owned())),
-            asked.customer.map(|customer| Place::Customer(customer.to_owned())),
-            Some(Place::Anywhere),
+            (Scope::Card, asked.card),
+            (Scope::Account, Some(asked.account)),
+            (Scope::Customer, asked.customer),
+            (Scope::All, Some("")),
         ];
-        let names = places.into_iter().flatten().filter_map(|place| self.index.get(&place)).flatten();
+        let names = places.into_iter().filter_map(|(scope, place)| self.index.get(&scope)?.get(place?)).flatten();
         let names: BTreeSet<&String> = names.collect();
         let in_force = names.into_iter().filter_map(|name| self.in_force(name, asked.at));
         in_force.filter(|limit| limit.covers(asked)).collect()
@@ -127,8 +128,8 @@ impl LimitTable {
 
     fn insert(&mut self, key: Vec<u8>, limit: Limit) {
         self.remove(&key);
-        for place in places(&limit) {
-            self.index.entry(place).or_default().insert(limit.name.clone());
+        for (scope, place) in places(&limit) {
+            self.index.entry(scope).or_default().entry(place).or_default().insert(limit.name.clone());
         }
         self.versions.entry(limit.name.clone()).or_default().insert(key.clone());
         self.by_key.insert(key, limit);
@@ -139,12 +140,13 @@ impl LimitTable {
         let versions = self.versions.entry(removed.name.clone()).or_default();
         versions.remove(key);
         let rest: Vec<&Limit> = versions.iter().filter_map(|key| self.by_key.get(key)).collect();
-        let still: BTreeSet<Place> = rest.into_iter().flat_map(places).collect();
-        for place in places(&removed).into_iter().filter(|place| !still.contains(place)) {
-            let names = self.index.entry(place.clone()).or_default();
+        let still: BTreeSet<(Scope, String)> = rest.into_iter().flat_map(places).collect();
+        for (scope, place) in places(&removed).into_iter().filter(|place| !still.contains(place)) {
+            let places = self.index.entry(scope).or_default();
+            let names = places.entry(place.clone()).or_default();
             names.remove(&removed.name);
             if names.is_empty() {
-                self.index.remove(&place);
+                places.remove(&place);
             }
         }
         if self.versions.get(&removed.name).is_some_and(BTreeSet::is_empty) {
@@ -153,17 +155,13 @@ impl LimitTable {
     }
 }
 
-fn places(limit: &Limit) -> Vec<Place> {
+fn places(limit: &Limit) -> Vec<(Scope, String)> {
     let covers = &limit.covers;
-    let all = |names: &[String], place: fn(String) -> Place| names.iter().cloned().map(place).collect::<Vec<_>>();
-    if !covers.cards.is_empty() {
-        all(&covers.cards, Place::Card)
-    } else if !covers.accounts.is_empty() {
-        all(&covers.accounts, Place::Account)
-    } else if !covers.customers.is_empty() {
-        all(&covers.customers, Place::Customer)
-    } else {
-        vec![Place::Anywhere]
+    let lists =
+        [(Scope::Card, &covers.cards), (Scope::Account, &covers.accounts), (Scope::Customer, &covers.customers)];
+    match lists.into_iter().find(|(_, names)| !names.is_empty()) {
+        Some((scope, names)) => names.iter().map(|name| (scope, name.clone())).collect(),
+        None => vec![(Scope::All, String::new())],
     }
 }
 

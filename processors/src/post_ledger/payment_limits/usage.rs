@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidemill_core::{EventTime, State, StateError, StateValue, Store};
+use tidemill_schemas::Merchant;
 
 use super::super::accounts::CurrencyCode;
 use super::Asked;
@@ -52,6 +53,15 @@ impl StateValue for Usage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitedPayment {
     pub uses: Vec<Use>,
+    /// Of an authorisation.
+    pub means: Option<Means>,
+}
+
+/// With what and to whom an authorisation pays. What follows from it is judged by this, whatever it names itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Means {
+    pub card: Option<String>,
+    pub merchant: Option<Merchant>,
 }
 
 impl StateValue for LimitedPayment {
@@ -73,7 +83,7 @@ impl Usage {
     fn new(limit: &Limit, counter: &Counter, asked: &Asked<'_>) -> Self {
         Self {
             limit: limit.name.clone(),
-            window: counter.window.label(),
+            window: counter.label.clone(),
             subject: match counter.per {
                 Per::Account => String::new(),
                 Per::Card => format!("card {}", masked(asked.card.unwrap_or_default())),
@@ -92,7 +102,7 @@ impl Usage {
     pub(super) fn key(limit: &Limit, counter: &Counter, asked: &Asked<'_>) -> Vec<u8> {
         let mut key = Self::prefix(asked.account);
         put_part(&mut key, &limit.name);
-        put_part(&mut key, &counter.window.label());
+        put_part(&mut key, &counter.label);
         let subject = match counter.per {
             Per::Account => return key,
             Per::Card => asked.card.unwrap_or_default(),
@@ -240,7 +250,7 @@ impl LimitedPayment {
             let payments = if amount_minor > 0 { std::mem::take(&mut used.payments) } else { 0 };
             (amount_minor > 0).then(|| Use { amount_minor, payments, ..used.clone() })
         };
-        Self { uses: self.uses.iter_mut().filter_map(split).collect() }
+        Self { uses: self.uses.iter_mut().filter_map(split).collect(), means: None }
     }
 }
 

@@ -94,7 +94,7 @@ impl Window {
         }
     }
 
-    /// What has been used in one window counts for nothing in a window of another kind.
+    /// As in `week from Monday in Europe/Berlin`.
     pub(super) fn label(&self) -> String {
         match self {
             Self::Calendar { span, zone } => {

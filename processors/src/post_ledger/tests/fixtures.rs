@@ -17,7 +17,7 @@ use super::super::accounts::{ACCOUNTS, Account, CurrencyCode};
 use super::super::holds::{Hold, HoldState, OPEN_HOLDS, OpenHold};
 use super::super::journals::{OPEN_JOURNALS, OpenJournal};
 use super::super::outcomes::{Aftermath, OUTCOMES_BY_AGE, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
-use super::super::payment_limits::{Instant, LIMIT_USAGES, LIMITED_PAYMENTS, LimitedPayment, Usage, Use};
+use super::super::payment_limits::{Instant, LIMIT_USAGES, LIMITED_PAYMENTS, LimitedPayment, Means, Usage, Use};
 use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, RECEIPTS_BY_AGE, Receipt, RefundableFee};
 use super::super::scheduled::{DUE_PAYMENTS, Due, SCHEDULED_PAYMENTS, Scheduled};
 use super::world::World;
@@ -169,7 +169,8 @@ fn state_bytes_of_sweeps_and_of_what_waits_stay_as_they_are() {
         payments: 1,
         gives_back: Default::default(),
     };
-    check(LIMITED_PAYMENTS, &LimitedPayment { uses: vec![used] });
+    let means = Means { card: Some("card-0001-7788".to_owned()), merchant: payment_body().merchant };
+    check(LIMITED_PAYMENTS, &LimitedPayment { uses: vec![used], means: Some(means) });
     let aged = Aged { at: AT, key: Bytes(identity("bank", "acc-1", "p-1")) };
     check(OUTCOMES_BY_AGE.0, &aged);
     check(RECEIPTS_BY_AGE.0, &aged);

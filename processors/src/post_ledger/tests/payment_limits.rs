@@ -205,6 +205,32 @@ fn a_hold_is_counted_once_from_beginning_to_end() {
     );
 }
 
+/// Nobody escapes the limit of a card by leaving it out of what follows.
+#[test]
+fn what_follows_from_an_authorisation_is_judged_by_its_card_and_merchant() {
+    let of_card = "cards = [\"card-1\"]\nallowed_categories = [\"5411\"]\nper = \"counterparty\"";
+    let settings = [
+        "over_capture_percent = 50\n".to_owned(),
+        of_100("card", &format!("{BERLIN_DAY}\n{of_card}")),
+        limit("single", "cards = [\"card-1\"]\nwindow = \"payment\"\namount_minor_max = 9_500"),
+    ]
+    .concat();
+    play_with(
+        &settings,
+        "open a limit 900.00
+         open b
+         authorise h1 a b 60.00 with card-1 at shop-1 5411 DE
+         increment i1 a b 95.01 of h1  -> amount_limit_exceeded
+         increment i2 a b 90.00 of h1
+         used a                        -> card (shop-1) 90.00 1
+         # Nor does another merchant or card change anything: the hold is for its own.
+         increment i3 a b 95.01 of h1 with card-2 at shop-2 7995 DE -> amount_limit_exceeded
+         authorise h2 a b 10.01 with card-1 at shop-1 5411 DE -> day_amount_limit_exceeded
+         capture c1 a b 120.00 of h1
+         used a                        -> card (shop-1) 120.00 1",
+    );
+}
+
 #[test]
 fn closing_an_account_gives_back_its_holds() {
     play_with(
