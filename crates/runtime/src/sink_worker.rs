@@ -351,7 +351,7 @@ impl SinkWorker {
             health.enter_because(Phase::Paused, clock.unix_ms(), SINK_UNAVAILABLE, message.as_str());
         }
         telemetry.sink_retries.with_label_values(&[&self.plan.name]).inc();
-        telemetry.circuit_open.with_label_values(&[self.slot.as_str(), SINK_UNAVAILABLE]).set(1);
+        telemetry.standstill.circuit_open.with_label_values(&[self.slot.as_str(), SINK_UNAVAILABLE]).set(1);
         self.failures = self.failures.saturating_add(1);
         let until = clock.now() + self.backoff.after(self.failures);
         while clock.now() < until {

@@ -45,8 +45,6 @@ pub struct Telemetry {
     pub sink_retries: IntCounterVec,
     pub sink_lag_offsets: IntGaugeVec,
     pub registry_retries: IntCounter,
-    /// 1 while a worker or sink reads nothing because of what the reason names.
-    pub circuit_open: IntGaugeVec,
     pub parking: ParkingTelemetry,
     pub reconciliation: ReconciliationTelemetry,
 }
@@ -115,11 +113,6 @@ impl Telemetry {
             sink_retries: make.counters("sink_retries_total", "Batches that a sink had to try again.", &["sink"])?,
             sink_lag_offsets: make.gauges("sink_lag_offsets", "Offsets a sink is behind.", &["sink"])?,
             registry_retries: make.counter("registry_retries_total", "Times the schema registry did not answer.")?,
-            circuit_open: make.gauges(
-                "circuit_open",
-                "1 while a worker or sink waits for a dependency and reads nothing.",
-                &["slot", "reason"],
-            )?,
             parking: ParkingTelemetry::new(&make)?,
             reconciliation: ReconciliationTelemetry::new(&make)?,
             registry: registry.clone(),
@@ -132,7 +125,7 @@ impl Telemetry {
     /// What the slot waited for answers again.
     pub(crate) fn close_circuits(&self, slot: &str, reasons: &[&str]) {
         for reason in reasons {
-            self.circuit_open.with_label_values(&[slot, reason]).set(0);
+            self.standstill.circuit_open.with_label_values(&[slot, reason]).set(0);
         }
     }
 
@@ -169,6 +162,8 @@ pub struct StandstillTelemetry {
     pub unstable_offsets: IntGaugeVec,
     /// When a worker or sink last failed, in seconds since 1970; 0 if it never has.
     pub last_failure_seconds: IntGaugeVec,
+    /// 1 while a worker or sink reads nothing because of what the reason names.
+    pub circuit_open: IntGaugeVec,
 }
 
 impl StandstillTelemetry {
@@ -183,6 +178,11 @@ impl StandstillTelemetry {
                 "last_failure_timestamp_seconds",
                 "When a worker or sink last failed; 0 for never.",
                 &["slot"],
+            )?,
+            circuit_open: make.gauges(
+                "circuit_open",
+                "1 while a worker or sink waits for a dependency and reads nothing.",
+                &["slot", "reason"],
             )?,
         })
     }

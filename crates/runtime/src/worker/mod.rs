@@ -411,7 +411,7 @@ impl Worker {
 
     fn tell_paused(&self, code: &'static str, message: &str) {
         let now_ms = self.shared.clock.unix_ms();
-        self.shared.telemetry.circuit_open.with_label_values(&[self.slot.as_str(), code]).set(1);
+        self.shared.telemetry.standstill.circuit_open.with_label_values(&[self.slot.as_str(), code]).set(1);
         for task in self.tasks.keys().filter_map(|number| self.health.task(*number)) {
             task.enter_because(Phase::Paused, now_ms, code, message);
         }

@@ -212,7 +212,12 @@ impl Worker {
         self.failures += 1;
         self.health.failed(self.shared.clock.unix_ms(), error.to_string(), self.failures);
         if error.may_pass() {
-            self.shared.telemetry.circuit_open.with_label_values(&[self.slot.as_str(), BROKER_UNAVAILABLE]).set(1);
+            self.shared
+                .telemetry
+                .standstill
+                .circuit_open
+                .with_label_values(&[self.slot.as_str(), BROKER_UNAVAILABLE])
+                .set(1);
             // Once is not away: a leader that has moved answers at the next question.
             self.shared.clock.sleep(self.away_backoff.after(self.failures.saturating_sub(1)));
             return Ok(());

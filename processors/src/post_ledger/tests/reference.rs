@@ -288,6 +288,12 @@ impl Reference {
             }
             Type::Transfer | Type::Deposit | Type::Withdrawal | Type::FxExchange => {}
         }
+        self.debit(pay, amount);
+        None
+    }
+
+    /// What leaves the payer, and the leg that follows from it.
+    fn debit(&mut self, pay: &Pay, amount: i128) {
         let mut leg = pay.clone();
         if pay.payment_type == Type::Reverse {
             let key = (pay.from.clone(), pay.to.clone(), pay.reference.clone().unwrap_or_default());
@@ -301,7 +307,6 @@ impl Reference {
             let to = pay.to.clone();
             self.send(&to, Leg::Credit(leg));
         }
-        None
     }
 
     /// What has been received is given back, and with a refund what is due of its fee.

@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, args: &DlqEditArgs) -> Result<Exit, Failure> 
 #[derive(Debug)]
 pub(in crate::command) enum Mending {
     Patch(Patch),
-    Script(Script),
+    Script(Box<Script>),
 }
 
 impl Mending {
@@ -101,7 +101,7 @@ fn mending(args: &DlqEditArgs) -> Result<Mending, Failure> {
         |path: &Path| std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())));
     if let Some(path) = &args.script {
         let script = Script::compile(&read(path)?).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        return Ok(Mending::Script(script));
+        return Ok(Mending::Script(Box::new(script)));
     }
     if let Some(path) = &args.patch {
         let patch = serde_json::from_str(&read(path)?).map_err(|error| {
