@@ -56,13 +56,13 @@ bench-curves: ## The chain with ten thousand to five million accounts and one to
 # Its topics have the names of the topology, so it has a stack of its own, which must be new.
 bench-default: export TIDEMILL_STACK_DIR := $(CURDIR)/data/bench-default-stack
 bench-default: export TIDEMILL_STACK_JIT := c2
-bench-default: ## The default topology with all hops and sinks; writes docs/benchmarks/default.md
+bench-default: ## The default topology with all hops and sinks; needs `perf`; writes docs/benchmarks/default.md
 	dev/stack wipe
 	dev/stack up
 	rm -rf data/bench-default
 	cargo build --release --package tidemill-bench --package tidemill
 	eval "$$(dev/stack env)" && $(TARGET)/release/bench pipeline --folder data/bench-default \
-	  --broker-pid "$$(cat "$$TIDEMILL_STACK_DIR/kafka/pid")" --write docs/benchmarks/default.md
+	  --broker-pid "$$(cat "$$TIDEMILL_STACK_DIR/kafka/pid")" --profile --write docs/benchmarks
 	dev/stack down
 
 bench-restart: ## Restart and restore beside Kafka Streams; writes docs/benchmarks/restart.md

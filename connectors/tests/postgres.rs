@@ -139,8 +139,9 @@ fn tables_follow_their_rules() {
 fn plan_names_what_apply_does() {
     let lab = PostgresLab::of_the_stack();
     let mut sink = lab.open();
-    let migrations = ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items"]
-        .map(|migration| format!("apply migration {migration}"));
+    let migrations =
+        ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items", "0005_exchanges"]
+            .map(|migration| format!("apply migration {migration}"));
     let expected = [vec![format!("create database {}", lab.database)], migrations.to_vec()].concat();
     assert_eq!(sink.plan(), Ok(expected));
     let unready = sink.claim(0, "a").expect_err("there is no database");

@@ -104,8 +104,9 @@ fn plan_names_what_apply_does_and_creates_nothing() {
     let lab = SqliteLab::new();
     let mut sink = lab.open();
     let create = format!("create {}", lab.path().display());
-    let migrations = ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items"]
-        .map(|migration| format!("apply migration {migration}"));
+    let migrations =
+        ["0001_read_models", "0002_holds", "0003_aggregated_balances", "0004_dead_letter_items", "0005_exchanges"]
+            .map(|migration| format!("apply migration {migration}"));
     assert_eq!(sink.plan(), Ok([vec![create], migrations.to_vec()].concat()));
     assert!(!lab.path().exists());
     let unready = sink.claim(0, "a").expect_err("there is no file");

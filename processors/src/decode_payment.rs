@@ -219,10 +219,10 @@ mod tests {
             (cloud_event, "p s 5"),
             (record("", &framed(9, &datum)), "schema_unknown"),
             (with_guid, "schema_unknown"),
-            (record("", &framed(7, &datum[1..])), "schema_mismatch"),
-            (record("", &framed(7, &datum[..datum.len() - 1])), "schema_mismatch"),
+            (record("", &framed(7, &datum[1..])), "schema_mismatch /id"),
+            (record("", &framed(7, &datum[..datum.len() - 1])), "schema_mismatch /credits"),
             (record("", &framed(7, &[&datum, b"x".as_slice()].concat())), "schema_mismatch"),
-            (record("", &framed(8, &datum)), "schema_mismatch"),
+            (record("", &framed(8, &datum)), "schema_mismatch /meta/produced_by"),
             (record("", &[0, 0, 0, 7]), "payload_unreadable"),
             (record("application/avro", &datum), "payload_unreadable"),
         ];

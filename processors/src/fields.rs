@@ -148,10 +148,16 @@ fn bytes_max(rule: Rule) -> usize {
 /// Databases cannot store NUL in texts, and names with control characters cannot be told apart by people.
 fn is_allowed(text: &str, rule: Rule) -> bool {
     match rule {
-        Rule::Required | Rule::Optional => !text.chars().any(char::is_control),
-        Rule::Account => !text.chars().any(char::is_control) && !is_internal_account(text),
+        Rule::Required | Rule::Optional => !has_control_characters(text),
+        Rule::Account => !has_control_characters(text) && !is_internal_account(text),
         Rule::Text => !text.contains('\0'),
     }
+}
+
+fn has_control_characters(text: &str) -> bool {
+    // Nearly every text is printable ASCII, which is seen many bytes at a time.
+    let is_plain = text.bytes().fold(true, |is_plain, byte| is_plain & (0x20..0x7f).contains(&byte));
+    !is_plain && text.chars().any(char::is_control)
 }
 
 /// `in_transit.<partition>.<currency>` and its like: only the ledger itself moves money there.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use tidemill_core::{EventTime, StateValue, Store};
-use tidemill_schemas::{Merchant, PaymentBody, PaymentType, Remainder};
+use tidemill_core::{EventTime, Meta, StateValue, Store};
+use tidemill_schemas::{FeeRefund, Instruction, InstructionKind, Merchant, PaymentBody, PaymentType, Remainder};
 use tidemill_testkit::MemoryState;
 
 /// An ordinary card payment of 40.00 EUR by `acc-1` to the shop `shop-1`.
@@ -33,6 +33,35 @@ pub(crate) fn payment_body() -> PaymentBody {
         retry_until: None,
         debits: Default::default(),
         credits: Default::default(),
+    }
+}
+
+/// The credit leg of a payment.
+pub(crate) fn instruction(payment: &PaymentBody) -> Instruction {
+    Instruction {
+        meta: Meta::default(),
+        kind: InstructionKind::Credit,
+        payment_id: payment.payment_id.clone(),
+        source: payment.source.clone(),
+        account_id: payment.credit_account.clone(),
+        debit_account: payment.debit_account.clone(),
+        credit_account: payment.credit_account.clone(),
+        amount_minor: payment.amount_minor,
+        fee_minor: 0,
+        currency: payment.currency.clone(),
+        reason: None,
+        leg_no: 2,
+        event_time: payment.created_at,
+        customer: None,
+        payment_type: payment.payment_type,
+        reference: None,
+        exchange: None,
+        booking_date: None,
+        value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
+        channel: None,
     }
 }
 

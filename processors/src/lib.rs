@@ -4,6 +4,7 @@
 //! its line in [`PROCESSORS`].
 
 pub mod aggregate_balances;
+pub mod assign_dates;
 pub mod charge_fee;
 pub mod decode_account;
 pub mod decode_payment;
@@ -25,6 +26,7 @@ mod fixture;
 mod stores;
 mod strict_json;
 mod velocity;
+mod zones;
 
 use tidemill_core::ProcessorSpec;
 
@@ -41,6 +43,7 @@ pub const PROCESSORS: &[&ProcessorSpec] = &[
     &score_fraud::SPEC,
     &charge_fee::SPEC,
     &price_exchange::SPEC,
+    &assign_dates::SPEC,
     &post_ledger::SPEC,
     &aggregate_balances::SPEC,
     &fan_out_notifications::SPEC,

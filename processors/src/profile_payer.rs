@@ -11,8 +11,8 @@
 //! - Amounts add up in minor units: an account has one currency, and so have its figures. The ledger refuses a payment
 //!   in another currency, which takes it out of the profile again.
 //! - A reject or a resend found further down the chain leaves the profile byte for byte as it was.
-//! - Only payments that the payer asks for are counted: transfers, withdrawals, authorisations and their increments.
-//!   All others pass on an empty profile.
+//! - Only payments that the payer asks for are counted: transfers, withdrawals, authorisations and their increments,
+//!   exchanges and journals that the payer leads. All others pass on an empty profile.
 //! - Codes: none.
 //!
 //! Example: the third payment of an hour passes on `payments_1h = 3`.

@@ -9,6 +9,7 @@ use crate::post_ledger::accounts::ACCOUNTS;
 use crate::post_ledger::holds::OPEN_HOLDS;
 use crate::post_ledger::journals::OPEN_JOURNALS;
 use crate::post_ledger::outcomes::{self, OUTCOMES_BY_AGE, PAYMENT_OUTCOMES};
+use crate::post_ledger::payment_limits::{LIMIT_USAGES, LIMITED_PAYMENTS};
 use crate::post_ledger::receipts::{INCOMING_HOLDS, RECEIPTS, RECEIPTS_BY_AGE};
 use crate::post_ledger::scheduled::{DUE_PAYMENTS, SCHEDULED_PAYMENTS};
 use crate::{aggregate_balances, charge_fee, dedupe_payment, profile_counterparty, profile_payer};
@@ -33,6 +34,7 @@ pub const STORES: &[StoreType] = stores![
     profile_counterparty::PROFILES,
     profile_payer::PROFILES,
     charge_fee::FEE_ALLOWANCES,
+    charge_fee::FEE_SEGMENTS,
     ACCOUNTS,
     PAYMENT_OUTCOMES,
     by_age(OUTCOMES_BY_AGE),
@@ -45,6 +47,8 @@ pub const STORES: &[StoreType] = stores![
     SCHEDULED_PAYMENTS,
     DUE_PAYMENTS,
     ACCOUNT_REQUEST_OUTCOMES,
+    LIMIT_USAGES,
+    LIMITED_PAYMENTS,
     aggregate_balances::SHARES,
     aggregate_balances::SUBTOTALS,
 ];

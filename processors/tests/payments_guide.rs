@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
+use tidemill_core::Event;
 use tidemill_core::money::decimal;
 use tidemill_processors::post_ledger::accounts::{ACCOUNTS, Account};
 use tidemill_processors::{
-    charge_fee, decode_account, decode_payment, dedupe_payment, post_ledger, price_exchange, profile_counterparty,
-    profile_payer, score_fraud, validate_payment,
+    assign_dates, charge_fee, decode_account, decode_payment, dedupe_payment, post_ledger, price_exchange,
+    profile_counterparty, profile_payer, score_fraud, validate_payment,
 };
-use tidemill_schemas::Instruction;
+use tidemill_schemas::{Instruction, PaymentLimit};
 use tidemill_testkit::{Driver, MemoryState, Ran, TestRecord};
 
 /// The pipeline of one task, from the requests to the accounts.
@@ -31,12 +32,17 @@ impl Pipeline {
             &score_fraud::SPEC,
             &charge_fee::SPEC,
             &price_exchange::SPEC,
+            &assign_dates::SPEC,
             &post_ledger::SPEC,
         ];
         Self {
             payments: Driver::new(&payments.map(|spec| (spec, spec.example))),
-            accounts: Driver::new(&[(&decode_account::SPEC, ""), (&post_ledger::SPEC, "")]),
-            instructions: Driver::new(&[(&post_ledger::SPEC, "")]),
+            accounts: Driver::new(&[
+                (&decode_account::SPEC, ""),
+                (&charge_fee::SPEC, charge_fee::SPEC.example),
+                (&post_ledger::SPEC, ""),
+            ]),
+            instructions: Driver::new(&[(&assign_dates::SPEC, ""), (&post_ledger::SPEC, "")]),
             state: MemoryState::default(),
         }
     }
@@ -49,6 +55,16 @@ impl Pipeline {
         let ran = self.accounts.send(&record);
         self.state = std::mem::take(&mut self.accounts.state);
         ran.code()
+    }
+
+    fn publish(&mut self, json: &str) {
+        let limit: PaymentLimit = serde_json::from_str(json).expect("is a limit");
+        let mut key = Vec::new();
+        limit.key(&mut key);
+        for driver in [&mut self.payments, &mut self.instructions] {
+            let table = driver.reference(post_ledger::payment_limits::PAYMENT_LIMITS);
+            table.apply(&key, Some(Box::new(limit.clone()))).expect("is usable");
+        }
     }
 
     /// Everything that follows from a payment is done before the next is sent.
@@ -98,13 +114,15 @@ fn the_guide_comes_true() {
             "json" if words.contains(&"account") => {
                 assert_eq!(pipeline.send_account(body), result.unwrap_or("applied"), "{body}");
             }
+            "json" if words.contains(&"limit") => pipeline.publish(body),
             "json" => {
                 let value: serde_json::Value = serde_json::from_str(body).expect("is JSON");
                 types.insert(value["type"].as_str().unwrap_or("transfer").to_owned());
                 assert_eq!(pipeline.send_payment(body), result.unwrap_or("posted"), "{body}");
             }
             "balances" => body.lines().for_each(|line| check_balance(&mut pipeline, line)),
-            "console" => {}
+            // What is typed is tried elsewhere.
+            "console" | "bash" => {}
             other => panic!("`{other}` says nothing to this test"),
         }
     }

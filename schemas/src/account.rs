@@ -5,39 +5,30 @@ use tidemill_core::{EventTime, KeySpace, Meta};
 
 use crate::codec::{key_text, memory_event, topic_event};
 use crate::status::StatusPhase;
-use crate::text::text_or_null;
 
 /// What the sender wrote, not yet believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountRequest {
-    #[serde(deserialize_with = "text_or_null")]
     pub id: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub source: Option<String>,
-    /// `open`, `freeze`, `thaw`, `change_limit`, `close`.
-    #[serde(rename = "type", deserialize_with = "text_or_null")]
+    /// `open`, `freeze`, `thaw`, `change_limit`, `change_segment`, `close`.
+    #[serde(rename = "type")]
     pub request_type: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub account: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub customer: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub currency: Option<String>,
     /// Kind of account on `open` (`customer` when absent); on `freeze` and `thaw` what is frozen: `debits`, `credits`, `both`.
-    #[serde(deserialize_with = "text_or_null")]
     pub kind: Option<String>,
     /// Overdraft limit, decimal text; `"0"` when absent.
-    #[serde(deserialize_with = "text_or_null")]
     pub limit: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub created_at: Option<String>,
     /// The account that a new one is added up in.
-    #[serde(deserialize_with = "text_or_null")]
     pub parent: Option<String>,
     /// On `close`, what becomes of open holds: `refuse` (when absent) or `release`.
-    #[serde(deserialize_with = "text_or_null")]
     pub holds: Option<String>,
+    /// On `change_segment`, the new one; none when absent.
+    pub segment: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +61,33 @@ impl AccountKind {
     pub fn is_funds_checked(self) -> bool {
         !matches!(self, Self::Asset | Self::Expense)
     }
+
+    /// What the names of the ledger's own accounts of this kind begin with, before `.<task>.<currency>`; `None` for
+    /// kinds that are opened by a request.
+    pub const fn internal_name(self) -> Option<&'static str> {
+        match self {
+            Self::Fee => Some("fees"),
+            Self::InTransit => Some("in_transit"),
+            Self::Suspense => Some("suspense"),
+            Self::FxPosition => Some("fx_position"),
+            Self::FxSpread => Some("fx_spread"),
+            Self::Clearing => Some("clearing"),
+            Self::Customer
+            | Self::Merchant
+            | Self::Receivable
+            | Self::External
+            | Self::Asset
+            | Self::Liability
+            | Self::Income
+            | Self::Expense => None,
+        }
+    }
+
+    /// Whether each change of such an account is an entry of its own, so that its entries are numbered without gaps and
+    /// lead from balance to balance. Those that carry the other side of entries change without having one.
+    pub const fn numbers_entries(self) -> bool {
+        self.internal_name().is_none() || matches!(self, Self::Suspense)
+    }
 }
 
 /// A validated account request. In memory only, between `decode_account` and `post_ledger`.
@@ -84,10 +102,23 @@ pub struct AccountCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountAction {
-    Open { customer: Option<String>, parent: Option<String>, currency: String, kind: AccountKind, limit_minor: i64 },
+    Open {
+        customer: Option<String>,
+        parent: Option<String>,
+        currency: String,
+        kind: AccountKind,
+        limit_minor: i64,
+    },
     Freeze(Sides),
     Thaw(Sides),
-    ChangeLimit { limit_minor: i64, currency: String },
+    ChangeLimit {
+        limit_minor: i64,
+        currency: String,
+    },
+    /// By which fees are priced; none takes the account out of every segment.
+    ChangeSegment {
+        segment: Option<String>,
+    },
     Close(OpenHolds),
 }
 

@@ -1,24 +1,19 @@
-//! Events as bytes: bare Avro datums by the direct path, without an intermediate value tree.
+//! Events as bytes: each kind with its schema, its encoding and its decoders.
 //!
 //! Values are read with the schema they were written with; a field the Rust type does not know is skipped, an optional
-//! field the writer did not know is absent. Whatever the bytes, decoding ends in an event or an error: the writer's
-//! schema is checked once for everything that would let a few bytes ask for unbounded work.
+//! field the writer did not know is absent. Whatever the bytes, decoding ends in an event or an error.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
-use apache_avro::Schema;
-use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidemill_core::{AnyEvent, DecodeError, Event, EventCodec, EventDecoder, EventKind};
 
-use crate::writer_schema::check_writer_schema;
+use crate::avro::{self, Shape};
 use crate::{
     AccountBalance, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare, CustomerPreferences,
     Decision, FeeSchedule, FraudLabel, FraudRules, FxQuote, Instruction, LedgerEntry, Notification, Payment,
-    PaymentRequest, PaymentStatus, ScreenedPayment,
+    PaymentLimit, PaymentRequest, PaymentStatus, PostingCalendar, ScreenedPayment,
 };
 
 /// Every kind of event that lies on a topic.
@@ -41,6 +36,8 @@ pub const CODECS: &[EventCodec] = &[
     FraudRules::CODEC,
     FeeSchedule::CODEC,
     FxQuote::CODEC,
+    PaymentLimit::CODEC,
+    PostingCalendar::CODEC,
     Alert::CODEC,
 ];
 
@@ -48,35 +45,21 @@ pub const CODECS: &[EventCodec] = &[
 /// live writes none of them, or what was asked for once would be asked for again.
 pub const ASKS_OUTSIDE: &[EventKind] = &[Notification::KIND];
 
-/// The longest text or byte field that decoding allocates for, whatever length its bytes claim.
-const FIELD_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Writes events of one type in the type's own latest schema, which is parsed on first use.
 pub(crate) struct Encoder {
     schema_text: &'static str,
-    writer: OnceLock<Result<GenericDatumWriter<'static>, DecodeError>>,
+    shape: OnceLock<Result<Shape, DecodeError>>,
 }
 
 impl Encoder {
     pub(crate) const fn new(schema_text: &'static str) -> Self {
-        Self { schema_text, writer: OnceLock::new() }
+        Self { schema_text, shape: OnceLock::new() }
     }
 
     /// Appends the datum to `out`, or leaves `out` as it was.
     pub(crate) fn encode<E: Serialize>(&self, event: &E, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let writer = self.writer.get_or_init(|| {
-            GenericDatumWriter::builder(interned(self.schema_text)?)
-                .build()
-                .map_err(|error| DecodeError::new(format!("schema cannot be resolved: {error}")))
-        });
-        let writer = writer.as_ref().map_err(DecodeError::clone)?;
-        let length_before = out.len();
-        // The library's message can quote the value, so it is not passed on.
-        writer.write_ser(out, event).map_err(|_| {
-            out.truncate(length_before);
-            DecodeError::new("the event does not fit its own schema")
-        })?;
-        Ok(())
+        let shape = self.shape.get_or_init(|| avro::parse(self.schema_text));
+        avro::write(shape.as_ref().map_err(DecodeError::clone)?, event, out)
     }
 }
 
@@ -85,49 +68,21 @@ pub(crate) fn decoder<E>(schema_text: &str) -> Result<Box<dyn EventDecoder>, Dec
 where
     E: Event + DeserializeOwned,
 {
-    let schema = interned(schema_text)?;
-    check_writer_schema(schema)?;
-    // Set once per process; later calls change nothing.
-    apache_avro::util::max_allocation_bytes(FIELD_BYTES_MAX);
-    let reader = GenericDatumReader::builder(schema)
-        .build()
-        .map_err(|error| DecodeError::new(format!("schema cannot be resolved: {error}")))?;
-    Ok(Box::new(Decoder::<E> { reader, event: std::marker::PhantomData }))
+    Ok(Box::new(Decoder::<E> { shape: avro::parse(schema_text)?, event: std::marker::PhantomData }))
 }
 
 struct Decoder<E> {
-    reader: GenericDatumReader<'static>,
+    shape: Shape,
     event: std::marker::PhantomData<fn() -> E>,
 }
 
 impl<E: Event + DeserializeOwned> EventDecoder for Decoder<E> {
     fn decode(&self, bytes: &[u8]) -> Result<AnyEvent, DecodeError> {
-        let mut rest = bytes;
-        // The library's message can quote the value, so it is not passed on.
-        let event: E = self
-            .reader
-            .read_deser(&mut rest)
-            .map_err(|_| DecodeError::new("the bytes are not a datum of their schema, or lack a required field"))?;
-        match rest.len() {
-            0 => Ok(Box::new(event)),
-            trailing => Err(DecodeError::new(format!("{trailing} bytes follow the datum"))),
+        match avro::read::<E>(&self.shape, bytes)? {
+            (event, 0) => Ok(Box::new(event)),
+            (_, trailing) => Err(DecodeError::new(format!("{trailing} bytes follow the datum"))),
         }
     }
-}
-
-/// The parsed form of a schema text. Readers and writers borrow their schema, so each distinct text is kept for the
-/// life of the process: as many as there are registered versions in use.
-fn interned(schema_text: &str) -> Result<&'static Schema, DecodeError> {
-    static SCHEMAS: OnceLock<Mutex<HashMap<String, &'static Schema>>> = OnceLock::new();
-    let mut schemas = SCHEMAS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(schema) = schemas.get(schema_text) {
-        return Ok(schema);
-    }
-    let schema = Schema::parse_str(schema_text)
-        .map_err(|error| DecodeError::new(format!("schema cannot be parsed: {error}")))?;
-    let schema: &'static Schema = Box::leak(Box::new(schema));
-    schemas.insert(schema_text.to_owned(), schema);
-    Ok(schema)
 }
 
 /// Appends a key; an empty text is no key.

@@ -71,6 +71,15 @@ pub struct FeeSchedule {
     pub priority: i32,
     #[serde(default)]
     pub free: Option<FreeAllowance>,
+    /// Segments of debit accounts; empty: every account, in a segment or not.
+    #[serde(default)]
+    pub segments: Vec<String>,
+    /// A [`crate::FeeCharge`]; absent: on top.
+    #[serde(default)]
+    pub charged: Option<String>,
+    /// A [`crate::FeeRefund`]; absent: kept.
+    #[serde(default)]
+    pub refunds: Option<String>,
 }
 
 /// What costs nothing in each calendar period, in UTC: the first payments, and then the first minor units.

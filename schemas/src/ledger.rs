@@ -6,6 +6,7 @@ use tidemill_core::{EventTime, KeySpace, Meta};
 use crate::codec::{key_text, topic_event};
 use crate::dates::Date;
 use crate::exchange::Exchange;
+use crate::fee::FeeRefund;
 use crate::payment_type::{PaymentType, as_text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +154,18 @@ pub struct Instruction {
     pub booking_date: Option<Date>,
     #[serde(default)]
     pub value_date: Option<Date>,
+    /// What becomes of the fee when the payment is refunded.
+    #[serde(default)]
+    pub fee_refund: FeeRefund,
+    /// So much of the fee of the payment that is given back comes back with it.
+    #[serde(default)]
+    pub fee_back_minor: i64,
+    /// What `fee_back_minor` was priced by, or `fee_minor` where it is not kept for good.
+    #[serde(default)]
+    pub fee_schedule: Option<String>,
+    /// On `execute`: how the payment was made, by which its calendar is found.
+    #[serde(default)]
+    pub channel: Option<String>,
 }
 
 topic_event! {

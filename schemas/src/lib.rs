@@ -6,28 +6,32 @@
 pub mod account;
 pub mod aggregate;
 pub mod alert;
+mod avro;
 pub mod codec;
 pub mod dates;
 pub mod decision;
 pub mod exchange;
+pub mod fee;
 pub mod fraud;
+pub mod json;
 pub mod ledger;
+pub mod limit;
 pub mod notification;
 pub mod payment;
 pub mod payment_type;
 pub mod status;
-mod text;
-mod writer_schema;
 
 pub use account::{AccountCommand, AccountKind, AccountRequest, AccountStatus};
 pub use aggregate::{AggregatedBalance, BalanceShare, NodeScope};
 pub use alert::Alert;
 pub use codec::{ASKS_OUTSIDE, CODECS};
-pub use dates::{Date, PostingDates};
+pub use dates::{Date, PostingCalendar, PostingDates};
 pub use decision::{Decision, RuleHit, Verdict};
 pub use exchange::{Exchange, FxQuote};
+pub use fee::{FeeCharge, FeeRefund, FeeTerms};
 pub use fraud::{FeeSchedule, FeeTier, FraudLabel, FraudRules, FreeAllowance, Rule};
 pub use ledger::{AccountBalance, EntryKind, Instruction, InstructionKind, LedgerEntry};
+pub use limit::PaymentLimit;
 pub use notification::{CustomerPreferences, Notification};
 pub use payment::{
     CounterpartyProfile, Merchant, PayerProfile, Payment, PaymentBody, PaymentRequest, PricedPayment, ProfiledPayment,

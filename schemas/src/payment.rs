@@ -9,63 +9,45 @@ use crate::codec::{key_text, memory_event, topic_event};
 use crate::dates::PostingDates;
 use crate::decision::Decision;
 use crate::exchange::Exchange;
+use crate::fee::{FeeCharge, FeeTerms};
 use crate::payment_type::{PaymentType, as_text};
-use crate::text::text_or_null;
 
 /// What the sender wrote, field by field and not yet believed. A field that was not there is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PaymentRequest {
-    #[serde(deserialize_with = "text_or_null")]
     pub id: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub source: Option<String>,
     /// `transfer` when absent.
-    #[serde(rename = "type", deserialize_with = "text_or_null")]
+    #[serde(rename = "type")]
     pub payment_type: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub debit_account: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub credit_account: Option<String>,
     /// Decimal text: `"12.34"`.
-    #[serde(deserialize_with = "text_or_null")]
     pub amount: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub currency: Option<String>,
     /// RFC 3339.
-    #[serde(deserialize_with = "text_or_null")]
     pub created_at: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub channel: Option<String>,
     pub merchant: Option<Merchant>,
-    #[serde(deserialize_with = "text_or_null")]
     pub customer: Option<String>,
-    #[serde(deserialize_with = "text_or_null")]
     pub description: Option<String>,
     pub metadata: BTreeMap<String, String>,
     /// Id of the payment that this one is about.
-    #[serde(deserialize_with = "text_or_null")]
     pub reference: Option<String>,
     /// When a hold ends, RFC 3339.
-    #[serde(deserialize_with = "text_or_null")]
     pub expires_at: Option<String>,
     /// On a capture: `release` or `keep`.
-    #[serde(deserialize_with = "text_or_null")]
     pub remainder: Option<String>,
     /// Why the rules are set aside, where they are.
-    #[serde(deserialize_with = "text_or_null")]
     pub reason: Option<String>,
     /// On an exchange: the quote by which it is made.
-    #[serde(deserialize_with = "text_or_null")]
     pub quote: Option<String>,
     /// The card that is used.
-    #[serde(deserialize_with = "text_or_null")]
     pub card: Option<String>,
     /// When it is to be carried out, RFC 3339; at once when absent.
-    #[serde(deserialize_with = "text_or_null")]
     pub execute_at: Option<String>,
     /// Until when it is tried again for lack of funds, RFC 3339; never when absent.
-    #[serde(deserialize_with = "text_or_null")]
     pub retry_until: Option<String>,
     /// On a journal: what further accounts pay, by account, decimal text.
     pub debits: BTreeMap<String, String>,
@@ -269,10 +251,21 @@ pub struct PricedPayment {
     pub fee_minor: i64,
     /// Name and version of the schedule that priced it; empty where nothing is charged.
     pub fee_schedule: String,
+    pub fee_terms: FeeTerms,
     /// What an exchange buys.
     pub exchange: Option<Box<Exchange>>,
     /// Absent where no calendar is asked.
     pub dates: Option<PostingDates>,
+}
+
+impl PricedPayment {
+    /// What leaves for whoever is credited.
+    pub fn sent_minor(&self) -> i64 {
+        match self.fee_terms.charge {
+            FeeCharge::OnTop => self.payment.amount_minor,
+            FeeCharge::Deducted => self.payment.amount_minor - self.fee_minor,
+        }
+    }
 }
 
 topic_event! {

@@ -95,6 +95,11 @@ impl PaymentType {
         matches!(self, Self::Transfer | Self::Withdrawal | Self::Capture | Self::ForcePost)
     }
 
+    /// Whether a schedule that names it may price it: what is charged back can cost whoever gives back.
+    pub fn can_be_priced(self) -> bool {
+        self.is_priced() || self == Self::Chargeback
+    }
+
     /// Whether it is its payer's own: asked for by the payer, or following from what was.
     pub fn is_of_payer(self) -> bool {
         self.is_screened() || self.is_priced()

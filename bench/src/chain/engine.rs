@@ -300,7 +300,7 @@ cleanup = "compact"
 [topics."{prefix}.entries{VERSION}"]
 config = {{ "message.timestamp.type" = "LogAppendTime" }}
 "#,
-        gap_ms = (*commit_ms).min(10),
+        gap_ms = (*commit_ms).min(5),
         state_dir = state_dir.display().to_string(),
     )
 }

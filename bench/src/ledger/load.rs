@@ -4,9 +4,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tidemill_core::{AnyEvent, EventTime};
 use tidemill_schemas::account::AccountAction;
-use tidemill_schemas::{AccountCommand, AccountKind, PaymentBody, PaymentType, PricedPayment, Remainder};
+use tidemill_schemas::{AccountCommand, AccountKind, FeeTerms, PaymentBody, PaymentType, PricedPayment, Remainder};
 
-use super::Payees;
+use super::{LedgerOptions, Payees, Payers};
 
 const SEED: u64 = 20_260_105;
 const CURRENCY: &str = "EUR";
@@ -19,13 +19,15 @@ const STEP_MICROS: i64 = 1_000;
 pub(super) struct Load {
     random: ChaCha8Rng,
     accounts: u32,
+    payers: Payers,
     payees: Payees,
     made: u64,
 }
 
 impl Load {
-    pub(super) fn new(accounts: u32, payees: Payees) -> Self {
-        Self { random: ChaCha8Rng::seed_from_u64(SEED), accounts: accounts.max(2), payees, made: 0 }
+    pub(super) fn new(options: &LedgerOptions) -> Self {
+        let LedgerOptions { accounts, payers, payees, .. } = *options;
+        Self { random: ChaCha8Rng::seed_from_u64(SEED), accounts: accounts.max(3), payers, payees, made: 0 }
     }
 
     /// Requests that open all accounts, each with enough of a limit that no payment is refused.
@@ -53,7 +55,10 @@ impl Load {
     }
 
     fn payment(&mut self) -> AnyEvent {
-        let payer = self.random.random_range(1..self.accounts);
+        let payer = match self.payers {
+            Payers::One => 1,
+            Payers::Uniform => self.random.random_range(1..self.accounts),
+        };
         let payee = match self.payees {
             Payees::One => 0,
             // Any account but the payer.
@@ -89,6 +94,7 @@ impl Load {
                 credits: Default::default(),
             },
             fee_minor: 0,
+            fee_terms: FeeTerms::default(),
             fee_schedule: String::new(),
             exchange: None,
             dates: None,

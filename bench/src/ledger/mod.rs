@@ -20,6 +20,7 @@ use tidemill_core::{
     Settings,
 };
 use tidemill_processors::post_ledger;
+use tidemill_processors::post_ledger::payment_limits::PAYMENT_LIMITS;
 use tidemill_runtime::clock::SystemClock;
 use tidemill_runtime::store::StoreFactory;
 use tidemill_runtime::store::memory::MemoryStores;
@@ -44,9 +45,41 @@ pub(crate) struct LedgerOptions {
     /// Transfers to a batch; may be given several times
     #[arg(long = "batch", default_values_t = [1, 10, 100, 1_000, 8_192])]
     batches: Vec<u32>,
+    /// Who pays
+    #[arg(long, value_enum, default_value_t = Payers::Uniform)]
+    payers: Payers,
     /// Who receives
     #[arg(long, value_enum, default_value_t = Payees::Uniform)]
     payees: Payees,
+    /// What accounts may pay
+    #[arg(long, value_enum, default_value_t = Limits::None)]
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Limits {
+    /// Whatever they have
+    None,
+    /// So much a payment, a day and a month, which nobody reaches
+    Three,
+}
+
+impl Limits {
+    /// Settings of `post_ledger`.
+    fn settings(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Three => include_str!("limits.toml"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Payers {
+    /// Any account, all alike
+    Uniform,
+    /// One account, whoever is paid
+    One,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,7 +92,10 @@ pub(crate) enum Payees {
 
 pub(crate) fn run(options: &LedgerOptions) -> Result<()> {
     println!("{}, load average {}\n", machine::describe(), machine::load_average());
-    println!("{} accounts, payees: {:?}, {} transfers\n", options.accounts, options.payees, options.transfers);
+    let LedgerOptions { accounts, payers, payees, limits, transfers, .. } = options;
+    println!(
+        "{accounts} accounts, payers: {payers:?}, payees: {payees:?}, limits: {limits:?}, {transfers} transfers\n"
+    );
     println!("| transfers a batch | transfers/s of one core | CPU, ns a transfer | wall, ns a transfer | RSS, MB |");
     println!("|---|---|---|---|---|");
     for batch in &options.batches {
@@ -84,8 +120,8 @@ struct Took {
 }
 
 fn measure(options: &LedgerOptions, batch: u32) -> Result<Took> {
-    let mut load = Load::new(options.accounts, options.payees);
-    let mut ledger = Ledger::new()?;
+    let mut load = Load::new(options);
+    let mut ledger = Ledger::new(options.limits.settings())?;
     for request in load.accounts() {
         ledger.take(request)?;
     }
@@ -129,6 +165,7 @@ fn pay(ledger: &mut Ledger, load: &mut Load, transfers: u32, batch: u32) -> Resu
 
 struct Ledger {
     processors: Vec<Box<dyn Processor>>,
+    limits: Table,
     state: TaskState,
     effects: Effects,
     instructions: Vec<AnyEvent>,
@@ -138,13 +175,16 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn new() -> Result<Self> {
+    fn new(limits: &str) -> Result<Self> {
         let background = Background { threads: Arc::new(SystemThreads), clock: Arc::new(SystemClock::default()) };
         let store = MemoryStores::default().open("bench".as_ref(), "bench/ledger/0").during("open a store")?;
-        let settings = Settings(Default::default());
-        let processor = (post_ledger::SPEC.build)(&settings).map_err(|errors| format!("settings: {errors:?}"))?;
+        let settings = Settings(limits.parse().during("read the settings")?);
+        let refused = |errors| format!("settings: {errors:?}");
+        let processor = (post_ledger::SPEC.build)(&settings).map_err(refused)?;
+        let limits = (post_ledger::SPEC.references[0].build)(&settings).map_err(refused)?;
         Ok(Self {
             processors: vec![processor],
+            limits: Table(limits),
             // Never written out: all of it stays in the tables that a task keeps in memory.
             state: TaskState::new(WriteBehind::new(store, usize::MAX, background)),
             effects: Effects::default(),
@@ -166,7 +206,7 @@ impl Ledger {
             headers: Headers::new(&[]),
         };
         self.next_offset += 1;
-        let around = Surroundings { task: 0, references: &NoTables, schemas: &NoSchemas };
+        let around = Surroundings { task: 0, references: &self.limits, schemas: &NoSchemas };
         let ended = chain::run(&self.processors, event, record, &mut self.state, &mut self.effects, around);
         match ended.during("the state")? {
             Ended::Done(Outcome::Posted) => self.posted += 1,
@@ -198,11 +238,12 @@ impl Ledger {
     }
 }
 
-struct NoTables;
+/// The only table that the ledger reads.
+struct Table(Box<dyn ReferenceTable>);
 
-impl References for NoTables {
-    fn get(&self, _name: &'static str) -> Option<&dyn ReferenceTable> {
-        None
+impl References for Table {
+    fn get(&self, name: &'static str) -> Option<&dyn ReferenceTable> {
+        (name == PAYMENT_LIMITS).then_some(self.0.as_ref())
     }
 }
 

@@ -4,6 +4,7 @@
 //! `verify`); this module starts them, and looks at processor time and at how far sinks are.
 
 mod lag;
+mod profile;
 mod report;
 mod throughput;
 mod tidemill;
@@ -11,6 +12,7 @@ mod tidemill;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -20,12 +22,17 @@ use tidemill_runtime::broker::Broker;
 use crate::failure::{During, Result};
 use crate::machine;
 use crate::pipeline::lag::Behind;
+use crate::pipeline::profile::Profile;
 use crate::pipeline::report::Report;
 use crate::pipeline::throughput::Throughput;
 use crate::pipeline::tidemill::{Engine, Tidemill};
 
 /// Until all is warm: stores, connections, and the broker's compiler.
 const WARM_UP_S: u64 = 10;
+/// Times `--payments` that wait when it is sampled.
+const PROFILED_LOTS: u32 = 2;
+/// Until an engine that was started is at work.
+const START: Duration = Duration::from_secs(4);
 
 #[derive(Args)]
 pub(crate) struct PipelineOptions {
@@ -56,7 +63,10 @@ pub(crate) struct PipelineOptions {
     /// Folder for stores and logs
     #[arg(long)]
     folder: PathBuf,
-    /// File of the report
+    /// Samples where the time goes, too, for which it needs `perf`
+    #[arg(long)]
+    profile: bool,
+    /// Folder of the report, `default.md`, and of the flame graph, `default.svg`
     #[arg(long)]
     write: Option<PathBuf>,
 }
@@ -115,13 +125,28 @@ pub(crate) fn run(options: &PipelineOptions) -> Result<()> {
     }
     let tidemill = Tidemill::new(options, Sinks::Off)?;
     let throughput = Throughput::measure(&tidemill, options, broker.as_ref())?;
-    let report = Report { options, started_at, throughput, steady };
+    let profile = options.profile.then(|| profile(&tidemill, options)).transpose()?;
+    let report = Report { options, started_at, throughput, steady, profile };
     let text = report.render();
     println!("{text}");
     match &options.write {
-        Some(file) => fs::write(file, text).during("write the report"),
+        Some(folder) => fs::write(folder.join("default.md"), text).during("write the report"),
         None => Ok(()),
     }
+}
+
+/// Of an engine that works on payments that wait.
+fn profile(tidemill: &Tidemill, options: &PipelineOptions) -> Result<Profile> {
+    // Enough for the time that it takes to start and to be sampled.
+    for _ in 0..PROFILED_LOTS {
+        throughput::queue(tidemill, options)?;
+    }
+    let engine = tidemill.start(options.workers)?;
+    std::thread::sleep(START);
+    let drawing = options.write.as_ref().map(|folder| folder.join("default.svg"));
+    let profile = Profile::take(engine.pid(), &options.folder, drawing.as_deref())?;
+    engine.stop()?;
+    Ok(profile)
 }
 
 fn measure(

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::machine;
+use crate::pipeline::profile::{Profile, SECONDS};
 use crate::pipeline::throughput::Throughput;
 use crate::pipeline::{PipelineOptions, Steady};
 
@@ -13,6 +14,7 @@ pub(super) struct Report<'a> {
     pub(super) started_at: Timestamp,
     pub(super) throughput: Throughput,
     pub(super) steady: Vec<Steady>,
+    pub(super) profile: Option<Profile>,
 }
 
 impl Report<'_> {
@@ -33,6 +35,7 @@ impl Report<'_> {
         self.write_throughput(out)?;
         self.write_steady(out)?;
         self.write_behind(out)?;
+        self.write_profile(out)?;
         self.write_place(out)
     }
 
@@ -100,6 +103,21 @@ impl Report<'_> {
                 "| {} | {} | {} | {} | {:.2} |",
                 behind.sink, steady.rate, behind.offsets_median, behind.offsets_max, behind.seconds_max
             )?;
+        }
+        writeln!(out)
+    }
+
+    fn write_profile(&self, out: &mut String) -> std::fmt::Result {
+        let Some(Profile { steps }) = &self.profile else { return Ok(()) };
+        writeln!(out, "## Where the time goes\n")?;
+        writeln!(
+            out,
+            "Sampled for {SECONDS} s in another run with payments that wait; µs are the share of the engine's processor time \
+             above. A\nsample counts for the innermost step on its stack. The [flame graph](default.svg) has all of them.\n"
+        )?;
+        writeln!(out, "| step | share | µs a payment |\n|---|---|---|")?;
+        for (step, share) in steps {
+            writeln!(out, "| {step} | {:.1} % | {:.1} |", share * 100.0, share * self.throughput.engine_us)?;
         }
         writeln!(out)
     }

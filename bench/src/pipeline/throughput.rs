@@ -42,12 +42,11 @@ struct Mark {
 
 impl Throughput {
     pub(super) fn measure(tidemill: &Tidemill, options: &PipelineOptions, broker: &dyn Broker) -> Result<Self> {
-        let (payments, accounts) = (options.payments.to_string(), options.accounts.to_string());
+        let accounts = options.accounts.to_string();
         tidemill.produce(&["generate", "accounts", "--accounts", &accounts], "accounts.requested.v1", "account")?;
         tidemill.run(&["run", "--until-idle", "--workers", SETTLE])?;
         let mut reader = open(broker)?;
-        let generate = ["generate", "payments", "--payments", &payments, "--accounts", &accounts];
-        tidemill.produce(&generate, "payments.requested.v1", "debit_account")?;
+        queue(tidemill, options)?;
         let load_average = machine::load_average();
         let engine = tidemill.start(options.workers)?;
         let marks = follow(reader.as_mut(), || {
@@ -68,6 +67,13 @@ impl Throughput {
             load_average,
         })
     }
+}
+
+/// Payments that nobody works on yet.
+pub(super) fn queue(tidemill: &Tidemill, options: &PipelineOptions) -> Result<()> {
+    let (payments, accounts) = (options.payments.to_string(), options.accounts.to_string());
+    let generate = ["generate", "payments", "--payments", &payments, "--accounts", &accounts];
+    tidemill.produce(&generate, "payments.requested.v1", "debit_account")
 }
 
 /// Reads what comes after everything that is there.

@@ -18,6 +18,13 @@ pub(crate) enum Engine {
     Streams,
 }
 
+/// One of the processes that share the work of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Instance {
+    A,
+    B,
+}
+
 /// A running engine. Its standard input is open as long as this lives, and it stops when that is closed.
 pub(crate) struct Process {
     child: Child,
@@ -40,11 +47,11 @@ impl Engine {
         }
     }
 
-    pub(crate) fn start(self, setup: &Setup) -> Result<Process> {
+    pub(crate) fn start(self, setup: &Setup, instance: Instance) -> Result<Process> {
         let log = File::options().create(true).append(true).open(setup.log(self)).during("open the engine's log")?;
         let mut command = match self {
-            Self::Tidemill => tidemill(setup)?,
-            Self::Streams => streams(setup),
+            Self::Tidemill => tidemill(setup, instance)?,
+            Self::Streams => streams(setup, instance),
         };
         let started_at = Instant::now();
         let mut child = command
@@ -60,6 +67,15 @@ impl Engine {
     /// What a machine without the store looks like.
     pub(crate) fn wipe(self, setup: &Setup) -> Result<()> {
         fs::remove_dir_all(setup.state_dir(self)).during("remove the stores")
+    }
+}
+
+impl Instance {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
     }
 }
 
@@ -97,13 +113,13 @@ impl Process {
     }
 }
 
-fn tidemill(setup: &Setup) -> Result<Command> {
+fn tidemill(setup: &Setup, instance: Instance) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("worker");
     command.args(["--bootstrap", &setup.bootstrap, "--registry", &setup.registry, "--run", &setup.run]);
     command.arg("--folder").arg(&setup.folder);
     command.args(["--tasks", &setup.tasks.to_string(), "--threads", &setup.threads.to_string()]);
-    command.args(["--commit-ms", &setup.commit_ms.to_string()]);
+    command.args(["--commit-ms", &setup.commit_ms.to_string(), "--instance", instance.name()]);
     Ok(command)
 }
 
@@ -119,7 +135,7 @@ pub(crate) fn build_peer() -> Result<()> {
     if status.success() { Ok(()) } else { Err("mvn could not build bench/peer; its output is above".into()) }
 }
 
-fn streams(setup: &Setup) -> Command {
+fn streams(setup: &Setup, instance: Instance) -> Command {
     let folder = peer_folder();
     let class_path = format!("{}:{}/*", folder.join("classes").display(), folder.join("lib").display());
     let mut command = Command::new("java");
@@ -127,6 +143,7 @@ fn streams(setup: &Setup) -> Command {
     command.args(["-cp", &class_path, "tidemill.bench.RestartPeer", "--bootstrap", &setup.bootstrap]);
     command.args(["--prefix", &format!("{}-streams", setup.run), "--input", &setup.input()]);
     command.args(["--output", &setup.output(Engine::Streams), "--threads", &setup.threads.to_string()]);
-    command.args(["--commit-ms", &setup.commit_ms.to_string(), "--state-dir"]).arg(setup.state_dir(Engine::Streams));
+    command.args(["--commit-ms", &setup.commit_ms.to_string(), "--instance", instance.name()]);
+    command.arg("--state-dir").arg(setup.state_dir(Engine::Streams).join(instance.name()));
     command
 }

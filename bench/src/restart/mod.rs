@@ -1,6 +1,6 @@
 //! Restart and restore: an engine that holds the state of many accounts is killed under live load and started again, on
-//! the same disk and on an empty one. Measured from the start of the new process to output that a `read_committed`
-//! reader sees, of any task and of all.
+//! the same disk and on an empty one, or taken over from by another instance. Measured from the start of the new process,
+//! or from the kill, to output that a `read_committed` reader sees, of any task and of all.
 
 mod engine;
 mod job;
@@ -22,7 +22,7 @@ use tidemill_runtime::broker::{Broker, Isolation, TopicPartition};
 use crate::failure::{During, Result};
 use crate::machine;
 pub(crate) use crate::restart::engine::build_peer;
-use crate::restart::engine::{Engine, Process};
+use crate::restart::engine::{Engine, Instance, Process};
 use crate::restart::load::Trickle;
 use crate::restart::observer::{Audit, Observer};
 use crate::restart::report::Report;
@@ -41,11 +41,15 @@ pub(crate) struct RestartOptions {
     /// Accounts that the engines hold
     #[arg(long, default_value_t = 200_000)]
     accounts: u64,
-    /// Rounds; in each, every engine is killed and started again three times, once on an empty disk
+    /// Rounds; in each, every engine is killed and started again three times, once on an empty disk, and once with another
+    /// instance beside it
     #[arg(long, default_value_t = 2)]
     rounds: u32,
     #[arg(long, value_delimiter = ',', default_values = ["tidemill", "streams"])]
     engines: Vec<Engine>,
+    /// Seconds in which a second instance gets to where it can follow, before the first is killed
+    #[arg(long, default_value_t = 60)]
+    standby_s: u64,
     /// Live deposits while the engines run and while they do not
     #[arg(long, default_value_t = 200)]
     records_per_s: u32,
@@ -57,24 +61,29 @@ pub(crate) struct RestartOptions {
     write: Option<PathBuf>,
 }
 
-/// What the new process finds. The order is that of a round.
+/// Who goes on with the work. The order is that of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disk {
-    /// The store of a process that had started from a planned stop and written little since.
+pub(crate) enum Successor {
+    /// A new process, with the store of one that had started from a planned stop and written little since.
     Quiet,
+    /// A new process on an empty disk.
     Empty,
-    /// The store of a process that had written much: all of it.
+    /// A new process, with the store of one that had written much: all of it.
     Worn,
+    /// Another instance, which was there before and has followed.
+    Standby,
 }
 
-impl Disk {
-    pub(crate) const ALL: [Self; 3] = [Self::Quiet, Self::Empty, Self::Worn];
+impl Successor {
+    pub(crate) const ALL: [Self; 4] = [Self::Quiet, Self::Empty, Self::Worn, Self::Standby];
+    const NEW_PROCESSES: [Self; 3] = [Self::Quiet, Self::Empty, Self::Worn];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Quiet => "same disk, little written",
             Self::Empty => "empty disk",
             Self::Worn => "same disk, much written",
+            Self::Standby => "the other of two instances",
         }
     }
 }
@@ -83,11 +92,12 @@ impl Disk {
 #[derive(Clone, Debug)]
 pub(crate) struct Restart {
     pub(crate) engine: Engine,
-    pub(crate) disk: Disk,
+    pub(crate) successor: Successor,
     pub(crate) load_average: String,
     /// Output partitions with a transaction that the killed process left open.
     pub(crate) open_transactions: usize,
-    /// From the start of the new process to the first output of each task, in ascending order.
+    /// From the start of the new process, or from the kill where there is none, to the first output of each task, in
+    /// ascending order.
     pub(crate) outputs_after: Vec<Duration>,
 }
 
@@ -164,7 +174,7 @@ impl Bench<'_> {
         }
         eprintln!("{} opens {} accounts", engine.title(), self.options.accounts);
         let observer = Observer::start(self.setup.broker()?, Audit::new(output, self.options.accounts, ends));
-        let mut process = engine.start(self.setup)?;
+        let mut process = engine.start(self.setup, Instance::A)?;
         wait(LOAD_DEADLINE, &mut process, || Ok(observer.opened()? >= self.options.accounts))?;
         let took = process.started_at.elapsed();
         process.stop()?;
@@ -175,19 +185,20 @@ impl Bench<'_> {
 
     fn round(&self, engine: Engine, audit: Audit, trickle: &Trickle) -> Result<(Audit, Vec<Restart>)> {
         let observer = Observer::start(self.setup.broker()?, audit);
-        let mut process = engine.start(self.setup)?;
+        let mut process = engine.start(self.setup, Instance::A)?;
         let mut restarts = Vec::new();
-        for disk in Disk::ALL {
+        for successor in Successor::NEW_PROCESSES {
             self.catch_up(&mut process, &observer, trickle)?;
-            let (restarted, restart) = self.restart(engine, disk, process, &observer)?;
+            let (restarted, restart) = self.restart(engine, successor, process, &observer)?;
             process = restarted;
-            let outputs: Vec<_> =
-                restart.outputs_after.iter().map(|after| format!("{:.2}", after.as_secs_f64())).collect();
-            eprintln!("  {}: output after {} s, load {}", disk.name(), outputs.join(", "), restart.load_average);
+            restart.tell();
             restarts.push(restart);
         }
         self.catch_up(&mut process, &observer, trickle)?;
-        process.stop()?;
+        let (other, restart) = self.takeover(engine, process, &observer, trickle)?;
+        restart.tell();
+        restarts.push(restart);
+        other.stop()?;
         Ok((observer.stop()?, restarts))
     }
 
@@ -200,28 +211,51 @@ impl Bench<'_> {
         wait(RESTART_DEADLINE, process, || observer.has_reached(&last))
     }
 
-    fn restart(&self, engine: Engine, disk: Disk, process: Process, observer: &Observer) -> Result<(Process, Restart)> {
+    fn restart(
+        &self,
+        engine: Engine,
+        successor: Successor,
+        process: Process,
+        observer: &Observer,
+    ) -> Result<(Process, Restart)> {
         let load_average = machine::load_average();
+        let open_transactions = self.kill(engine, process, observer)?;
+        if successor == Successor::Empty {
+            engine.wipe(self.setup)?;
+        }
+        let mut process = engine.start(self.setup, Instance::A)?;
+        let started_at = process.started_at;
+        let outputs_after = outputs_after(started_at, &mut process, observer)?;
+        Ok((process, Restart { engine, successor, load_average, open_transactions, outputs_after }))
+    }
+
+    /// Kills the one process when another has come to follow it, and returns the other.
+    fn takeover(
+        &self,
+        engine: Engine,
+        process: Process,
+        observer: &Observer,
+        trickle: &Trickle,
+    ) -> Result<(Process, Restart)> {
+        let mut other = engine.start(self.setup, Instance::B)?;
+        std::thread::sleep(Duration::from_secs(self.options.standby_s));
+        self.catch_up(&mut other, observer, trickle)?;
+        let load_average = machine::load_average();
+        let open_transactions = self.kill(engine, process, observer)?;
+        let outputs_after = outputs_after(Instant::now(), &mut other, observer)?;
+        let successor = Successor::Standby;
+        Ok((other, Restart { engine, successor, load_average, open_transactions, outputs_after }))
+    }
+
+    /// In the midst of a transaction, if there is one within a while. Returns how many are left open.
+    fn kill(&self, engine: Engine, process: Process, observer: &Observer) -> Result<usize> {
         let output = self.setup.output(engine);
         let looking_since = Instant::now();
         while self.open_transactions(&output)? == 0 && looking_since.elapsed() < OPEN_TRANSACTION_DEADLINE {}
         process.kill()?;
         let open_transactions = self.open_transactions(&output)?;
         observer.await_output(&self.ends(&output, Isolation::ReadUncommitted)?)?;
-        if disk == Disk::Empty {
-            engine.wipe(self.setup)?;
-        }
-        let mut process = engine.start(self.setup)?;
-        let started_at = process.started_at;
-        let mut resumed_at = None;
-        wait(RESTART_DEADLINE, &mut process, || {
-            resumed_at = observer.resumed_at()?;
-            Ok(resumed_at.is_some())
-        })?;
-        let resumed_at = resumed_at.unwrap_or_default();
-        let mut outputs_after: Vec<_> = resumed_at.iter().map(|at| at.duration_since(started_at)).collect();
-        outputs_after.sort();
-        Ok((process, Restart { engine, disk, load_average, open_transactions, outputs_after }))
+        Ok(open_transactions)
     }
 
     fn open_transactions(&self, topic: &str) -> Result<usize> {
@@ -237,6 +271,26 @@ impl Bench<'_> {
         };
         (0..self.setup.tasks).map(end).collect()
     }
+}
+
+impl Restart {
+    fn tell(&self) {
+        let outputs: Vec<_> = self.outputs_after.iter().map(|after| format!("{:.2}", after.as_secs_f64())).collect();
+        eprintln!("  {}: output after {} s, load {}", self.successor.name(), outputs.join(", "), self.load_average);
+    }
+}
+
+/// When each task gives output again, counted from `since`, in ascending order.
+fn outputs_after(since: Instant, process: &mut Process, observer: &Observer) -> Result<Vec<Duration>> {
+    let mut resumed_at = None;
+    wait(RESTART_DEADLINE, process, || {
+        resumed_at = observer.resumed_at()?;
+        Ok(resumed_at.is_some())
+    })?;
+    let resumed_at = resumed_at.unwrap_or_default();
+    let mut outputs_after: Vec<_> = resumed_at.iter().map(|at| at.duration_since(since)).collect();
+    outputs_after.sort();
+    Ok(outputs_after)
 }
 
 /// Asks again until it is so. An engine that ends meanwhile is an error.

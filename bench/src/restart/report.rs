@@ -9,7 +9,7 @@ use crate::machine;
 use crate::restart::engine::Engine;
 use crate::restart::job::{ACCOUNT_BYTES, account_name};
 use crate::restart::setup::Setup;
-use crate::restart::{Disk, Opening, Restart};
+use crate::restart::{Opening, Restart, Successor};
 
 /// Names of the two figures of a restart.
 #[derive(Clone, Copy)]
@@ -54,7 +54,8 @@ impl Report {
             out,
             "Written by `make bench-restart`; what is measured, how, and how Kafka Streams is set is in\n\
              [bench/README.md](../../bench/README.md). Seconds from the start of the new process, after a `kill -9` under\n\
-             live load, until a `read_committed` reader sees output of any task and of every task.\n"
+             live load, until a `read_committed` reader sees output of any task and of every task; where another instance takes\n\
+             over, from the kill, which it notices when the session of 6 s has passed.\n"
         )?;
         writeln!(
             out,
@@ -86,15 +87,15 @@ impl Report {
     fn write_medians(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "| restart | runs | Tidemill, s | Kafka Streams, s | ratio |")?;
         writeln!(out, "|---|---|---|---|---|")?;
-        for disk in Disk::ALL {
+        for successor in Successor::ALL {
             for figure in [Figure::FirstOutput, Figure::AllTasks] {
-                let ours = self.figures(Engine::Tidemill, disk, figure);
-                let theirs = self.figures(Engine::Streams, disk, figure);
+                let ours = self.figures(Engine::Tidemill, successor, figure);
+                let theirs = self.figures(Engine::Streams, successor, figure);
                 let runs = ours.len().max(theirs.len());
                 let (ours, theirs) = (median(ours), median(theirs));
                 let ratio = ours.zip(theirs).map(|(ours, theirs)| theirs / ours);
                 let (ours, theirs, ratio) = (number(ours, 2), number(theirs, 2), number(ratio, 1));
-                writeln!(out, "| {}: {} | {runs} | {ours} | {theirs} | {ratio} |", disk.name(), figure.name())?;
+                writeln!(out, "| {}: {} | {runs} | {ours} | {theirs} | {ratio} |", successor.name(), figure.name())?;
             }
         }
         Ok(())
@@ -104,7 +105,7 @@ impl Report {
         writeln!(out, "The state of all tasks by the time until all of them give output.\n")?;
         writeln!(out, "| engine | s | accounts/s | MB/s |\n|---|---|---|---|")?;
         for engine in [Engine::Tidemill, Engine::Streams] {
-            let Some(seconds) = median(self.figures(engine, Disk::Empty, Figure::AllTasks)) else { continue };
+            let Some(seconds) = median(self.figures(engine, Successor::Empty, Figure::AllTasks)) else { continue };
             let accounts_per_s = self.accounts as f64 / seconds;
             let mb_per_s = accounts_per_s * self.bytes_per_account() as f64 / 1e6;
             writeln!(out, "| {} | {seconds:.2} | {accounts_per_s:.0} | {mb_per_s:.0} |", engine.title())?;
@@ -116,7 +117,7 @@ impl Report {
         writeln!(out, "In the order in which they were run. Open: tasks whose transaction the kill left open.\n")?;
         writeln!(
             out,
-            "| engine | disk | open | output of each task after, s | load average before |\n|---|---|---|---|---|"
+            "| engine | successor | open | output of each task after, s | load average before |\n|---|---|---|---|---|"
         )?;
         for restart in &self.restarts {
             let outputs: Vec<String> =
@@ -125,7 +126,7 @@ impl Report {
                 out,
                 "| {} | {} | {} | {} | {} |",
                 restart.engine.title(),
-                restart.disk.name(),
+                restart.successor.name(),
                 restart.open_transactions,
                 outputs.join(" "),
                 restart.load_average
@@ -156,8 +157,9 @@ impl Report {
         writeln!(out, "- the command: `bench {}`", command_line())
     }
 
-    fn figures(&self, engine: Engine, disk: Disk, figure: Figure) -> Vec<f64> {
-        let restarts = self.restarts.iter().filter(|restart| restart.engine == engine && restart.disk == disk);
+    fn figures(&self, engine: Engine, successor: Successor, figure: Figure) -> Vec<f64> {
+        let restarts =
+            self.restarts.iter().filter(|restart| restart.engine == engine && restart.successor == successor);
         restarts.filter_map(|restart| figure.of(&restart.outputs_after)).map(|after| after.as_secs_f64()).collect()
     }
 }

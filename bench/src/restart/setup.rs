@@ -68,7 +68,7 @@ impl Setup {
             "[pipeline]\nname = {:?}\nversion = \"1\"\nstate_dir = {:?}\n\
              [broker]\nkind = \"kafka\"\nbootstrap_servers = {:?}\n\
              [registry]\nurl = {:?}\n\
-             [[unit]]\nname = \"main\"\ntasks = {}\ncommit_interval_ms_max = {}\n\
+             [[unit]]\nname = \"main\"\ntasks = {}\ncommit_interval_ms_max = {}\nstandbys = 1\n\
              [[stage]]\nname = \"accounts\"\nunit = \"main\"\non_error = \"stop\"\n\
              [[stage.input]]\ntopic = {:?}\nchain = [\"keep_balance\"]\noutput = {:?}\n",
             self.run,

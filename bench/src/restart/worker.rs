@@ -16,16 +16,18 @@ use tidemill_runtime::worker::{OnStop, Shared};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::{During, Result};
+use crate::restart::engine::Instance;
 use crate::restart::job;
 use crate::restart::setup::Setup;
 
 const TICK: Duration = Duration::from_millis(50);
-const INSTANCE: &str = "a";
 
 #[derive(Args)]
 pub(crate) struct WorkerOptions {
     #[command(flatten)]
     setup: Setup,
+    #[arg(long)]
+    instance: Instance,
 }
 
 /// Works until standard input is closed: a planned stop, and the end of a worker whose benchmark is gone.
@@ -45,18 +47,18 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         threads: Arc::new(SystemThreads),
         telemetry,
         state_log: StateLogPolicy::default(),
-        state_dir: instance_dir(&topology.state_dir, INSTANCE),
+        state_dir: instance_dir(&topology.state_dir, options.instance.name()),
         rehearsal: None,
         topology,
     });
-    let options = RunOptions {
-        instance: INSTANCE.to_owned(),
+    let run_options = RunOptions {
+        instance: options.instance.name().to_owned(),
         workers: setup.threads,
         units: Vec::new(),
         sinks: RunSinks::None,
         on_stop: OnStop::Leave,
     };
-    let running = supervise::start(&shared, &options)?;
+    let running = supervise::start(&shared, &run_options)?;
     let closed = std::thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()));
     while !closed.is_finished() {
         if let Some(ended) = running.wait(TICK) {

@@ -5,9 +5,9 @@ use std::ops::Range;
 use tidemill_core::sink::{SinkBody, SinkPosition};
 use tidemill_core::{AnyEvent, EventKind, EventTime, Meta, SinkBatch, SinkRecord, SinkSpec};
 use tidemill_schemas::{
-    AccountBalance, AccountKind, AccountStatus, AggregatedBalance, Alert, CounterpartyProfile, Decision, EntryKind,
-    LedgerEntry, NodeScope, Notification, PayerProfile, PaymentStatus, PaymentType, RuleHit, StatusCode, StatusPhase,
-    Verdict,
+    AccountBalance, AccountKind, AccountStatus, AggregatedBalance, Alert, CounterpartyProfile, Date, Decision,
+    EntryKind, Exchange, LedgerEntry, NodeScope, Notification, PayerProfile, PaymentStatus, PaymentType, RuleHit,
+    StatusCode, StatusPhase, Verdict,
 };
 
 const TOPIC_BALANCES: &str = "account_balance.v1";
@@ -131,7 +131,18 @@ pub fn payment_status(account: &str, offset: u64) -> PaymentStatus {
         event_time: time(offset),
         payment_type: (code != "amount_malformed").then_some(PaymentType::Refund),
         reference: Some("p-0".to_owned()),
-        exchange: None,
+        exchange: offset.is_multiple_of(2).then(|| Box::new(exchange(offset))),
+    }
+}
+
+fn exchange(offset: u64) -> Exchange {
+    Exchange {
+        quote: "eur-usd".to_owned(),
+        sold_minor: signed(offset),
+        sold_currency: "EUR".to_owned(),
+        bought_minor: signed(offset) + 1,
+        bought_currency: "USD".to_owned(),
+        spread_minor: 1,
     }
 }
 
@@ -154,9 +165,9 @@ fn ledger_entry(account: &str, offset: u64) -> LedgerEntry {
         reference: None,
         hold_minor: -5,
         pending_after_minor: signed(offset),
-        quote: None,
-        booking_date: None,
-        value_date: None,
+        quote: offset.is_multiple_of(2).then(|| "eur-usd".to_owned()),
+        booking_date: offset.is_multiple_of(3).then_some(Date(20_484)),
+        value_date: offset.is_multiple_of(3).then_some(Date(-719_162)),
     }
 }
 

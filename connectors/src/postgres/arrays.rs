@@ -9,7 +9,7 @@ use tidemill_core::EventTime;
 
 use crate::sql::rows::Row;
 use crate::sql::table::Table;
-use crate::sql::value::{ColumnType, Value};
+use crate::sql::value::{ColumnType, Value, date_text};
 
 /// The statement for any number of rows: `INSERT … SELECT … FROM UNNEST($1::text[], …) …`.
 pub(super) fn statement(table: &Table) -> String {
@@ -18,6 +18,7 @@ pub(super) fn statement(table: &Table) -> String {
         .clone()
         .map(|column| match column.column_type {
             ColumnType::Json => format!("{}::jsonb", column.name),
+            ColumnType::Date => format!("{}::date", column.name),
             _ => column.name.to_owned(),
         })
         .collect();
@@ -33,7 +34,7 @@ pub(super) fn statement(table: &Table) -> String {
 
 fn array_type(column_type: ColumnType) -> &'static str {
     match column_type {
-        ColumnType::Text | ColumnType::Json => "text",
+        ColumnType::Text | ColumnType::Json | ColumnType::Date => "text",
         ColumnType::Integer => "bigint",
         ColumnType::Boolean => "boolean",
         ColumnType::Time => "timestamptz",
@@ -53,6 +54,7 @@ pub(super) fn bind<'q>(
             ColumnType::Integer => query.bind(values.map(integer).collect::<Vec<_>>()),
             ColumnType::Boolean => query.bind(values.map(boolean).collect::<Vec<_>>()),
             ColumnType::Time => query.bind(values.map(time).collect::<Vec<_>>()),
+            ColumnType::Date => query.bind(values.map(date).collect::<Vec<_>>()),
             ColumnType::Bytes => query.bind(values.map(bytes).collect::<Vec<_>>()),
         }
     })
@@ -72,6 +74,10 @@ fn boolean(value: &Value<'_>) -> Option<bool> {
 
 fn time(value: &Value<'_>) -> Option<Timestamp> {
     if let Value::Time(time) = value { Some(Timestamp(*time)) } else { None }
+}
+
+fn date(value: &Value<'_>) -> Option<String> {
+    if let Value::Date(date) = value { date_text(*date) } else { None }
 }
 
 fn bytes<'a>(value: &Value<'a>) -> Option<&'a [u8]> {

@@ -36,6 +36,12 @@ const STEPS: &[Step] = &[
         postgres: include_str!("migrations/postgres/0004_dead_letter_items.sql"),
         sqlite: include_str!("migrations/sqlite/0004_dead_letter_items.sql"),
     },
+    Step {
+        version: 5,
+        name: "exchanges",
+        postgres: include_str!("migrations/postgres/0005_exchanges.sql"),
+        sqlite: include_str!("migrations/sqlite/0005_exchanges.sql"),
+    },
 ];
 
 /// Where the database notes what has been applied. Its own name, because the database may hold other applications.

@@ -5,11 +5,13 @@
 
 pub(crate) mod audit;
 mod dead_letter;
+mod internal;
 pub(crate) mod migrations;
 mod operations;
 pub(crate) mod precedence;
 mod row;
 pub(crate) mod rows;
+mod rules;
 pub(crate) mod snapshot;
 pub(crate) mod statement;
 pub(crate) mod table;

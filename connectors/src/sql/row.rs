@@ -10,7 +10,7 @@ use super::rows::{Origin, Row};
 use super::value::Value;
 
 pub(super) fn payment<'a>(origin: Origin<'a>, status: &'a PaymentStatus, precedence: i64) -> Row<'a> {
-    vec![
+    let mut row = vec![
         (&status.source).into(),
         (&status.debit_account).into(),
         (&status.payment_id).into(),
@@ -28,15 +28,14 @@ pub(super) fn payment<'a>(origin: Origin<'a>, status: &'a PaymentStatus, precede
         status.event_time.into(),
         status.payment_type.map(PaymentType::name).into(),
         (&status.reference).into(),
-        (&status.meta.record_id).into(),
-        origin.topic.into(),
-        origin.partition.into(),
-        origin.offset.into(),
-    ]
+    ];
+    row.extend(exchange(status));
+    row.extend([(&status.meta.record_id).into(), origin.topic.into(), origin.partition.into(), origin.offset.into()]);
+    row
 }
 
 pub(super) fn payment_status<'a>(origin: Origin<'a>, status: &'a PaymentStatus) -> Row<'a> {
-    vec![
+    let mut row = vec![
         origin.topic.into(),
         origin.partition.into(),
         origin.offset.into(),
@@ -52,7 +51,22 @@ pub(super) fn payment_status<'a>(origin: Origin<'a>, status: &'a PaymentStatus) 
         status.event_time.into(),
         status.payment_type.map(PaymentType::name).into(),
         (&status.reference).into(),
-        (&status.meta.record_id).into(),
+    ];
+    row.extend(exchange(status));
+    row.push((&status.meta.record_id).into());
+    row
+}
+
+/// Quote, what was sold, what was bought, and what the house has kept.
+fn exchange(status: &PaymentStatus) -> [Value<'_>; 6] {
+    let exchange = status.exchange.as_deref();
+    [
+        exchange.map(|exchange| exchange.quote.as_str()).into(),
+        exchange.map(|exchange| exchange.sold_minor).into(),
+        exchange.map(|exchange| exchange.sold_currency.as_str()).into(),
+        exchange.map(|exchange| exchange.bought_minor).into(),
+        exchange.map(|exchange| exchange.bought_currency.as_str()).into(),
+        exchange.map(|exchange| exchange.spread_minor).into(),
     ]
 }
 
@@ -103,6 +117,9 @@ pub(super) fn ledger_entry<'a>(origin: Origin<'a>, entry: &'a LedgerEntry) -> Ro
         (&entry.reference).into(),
         entry.hold_minor.into(),
         entry.pending_after_minor.into(),
+        (&entry.quote).into(),
+        entry.booking_date.into(),
+        entry.value_date.into(),
         (&entry.meta.record_id).into(),
         origin.topic.into(),
         origin.partition.into(),

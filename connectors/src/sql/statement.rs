@@ -2,10 +2,13 @@
 
 use tidemill_core::statement::{Finality, InTransit, Period, Statement, StatementEntry};
 use tidemill_core::{EventTime, SinkError};
+use tidemill_schemas::AccountKind;
 
+use super::internal::{is_of_kind, numbers_entries};
 use super::snapshot::{Snapshot, columns, number, unexpected};
 
-/// The account over the period; `None` if the tables know no account of that name.
+/// The account over the period; `None` if the tables know no account of that name, or one that does not number its
+/// entries, since its lines do not lead from balance to balance.
 ///
 /// The first entry at or after an instant is the first that is booked at or after it, since the account's clock stood
 /// before the instant until then. So a period is a range of numbers, whatever was backdated.
@@ -14,6 +17,9 @@ pub(crate) async fn statement<S: Snapshot>(
     account_id: &str,
     period: Period,
 ) -> Result<Option<Statement>, S::Failure> {
+    if !numbers_entries(account_id) {
+        return Ok(None);
+    }
     let first = first_at_or_after(snapshot, account_id, period.from).await?;
     let behind = first_at_or_after(snapshot, account_id, period.until).await?;
     let Some((customer, currency)) = account(snapshot, account_id).await? else { return Ok(None) };
@@ -57,13 +63,11 @@ fn literal(at: EventTime) -> String {
 }
 
 /// Customer and currency. An account without entries has a balance, and one whose balance is still on its way entries.
-/// Internal accounts that carry the other side of entries have none of their own, and so no statement.
 async fn account<S: Snapshot>(
     snapshot: &mut S,
     account_id: &str,
 ) -> Result<Option<(Option<String>, String)>, S::Failure> {
-    let sql = "SELECT COALESCE(customer, ''), currency FROM account_balances \
-               WHERE account_id = $1 AND kind NOT IN ('fee', 'in_transit')";
+    let sql = "SELECT COALESCE(customer, ''), currency FROM account_balances WHERE account_id = $1";
     if let Some(row) = snapshot.ask(sql.to_owned(), Some(account_id)).await?.into_iter().next() {
         let [customer, currency] = columns(row)?;
         return Ok(Some((Some(customer).filter(|customer| !customer.is_empty()), currency)));
@@ -141,31 +145,34 @@ fn time(text: &str) -> Result<EventTime, SinkError> {
 
 /// Money between accounts, by currency.
 ///
-/// The cut takes every departure that the tables have and every arrival of one of those. An arrival whose departure is
-/// still on its way to the tables is left out, so that the cut is one through which the pipeline has passed.
+/// The cut takes of each payment what has gone into transit and not come out of it by the entries that the tables have.
+/// Where more has come out than gone in, a departure is still on its way to the tables: that payment is left out, so that
+/// the cut is one through which the pipeline has passed.
 ///
 /// By source and id alone: an arrival does not name its payer, and payments of two payers may share them.
 pub(crate) async fn in_transit<S: Snapshot>(snapshot: &mut S) -> Result<Vec<InTransit>, S::Failure> {
-    let sql = "SELECT currency, CAST(sum(amount_minor) AS text), CAST(sum(payments) AS text), \
-                      COALESCE(CAST(min(oldest_at) AS text), ''), CAST(sum(ahead) AS text), \
-                      CAST(sum(accounts_minor) AS text) FROM ( \
-                   SELECT currency, 0 AS accounts_minor, \
-                          CASE WHEN departed > arrived THEN amount_minor ELSE 0 END AS amount_minor, \
-                          CASE WHEN departed > arrived THEN departed - arrived ELSE 0 END AS payments, \
-                          CASE WHEN departed > arrived THEN oldest_at END AS oldest_at, \
-                          CASE WHEN arrived > departed THEN arrived - departed ELSE 0 END AS ahead FROM ( \
-                       SELECT currency, -sum(amount_minor) AS amount_minor, \
-                              sum(CASE WHEN kind = 'debit' THEN 1 ELSE 0 END) AS departed, \
-                              sum(CASE WHEN kind = 'debit' THEN 0 ELSE 1 END) AS arrived, \
-                              min(CASE WHEN kind = 'debit' THEN event_time END) AS oldest_at \
-                       FROM ledger_entries WHERE kind IN ('debit', 'credit', 'return') \
-                       GROUP BY source, payment_id, currency) AS payments \
-                   UNION ALL \
-                   SELECT currency, posted_minor, 0, 0, NULL, 0 FROM account_balances WHERE kind = 'in_transit') AS all_ \
-               GROUP BY currency ORDER BY currency";
+    let sql = format!(
+        "SELECT currency, CAST(sum(amount_minor) AS text), CAST(sum(payments) AS text), \
+                COALESCE(CAST(min(oldest_at) AS text), ''), CAST(sum(ahead) AS text), \
+                CAST(sum(accounts_minor) AS text), CAST(sum(clearing_minor) AS text) FROM ( \
+             SELECT currency, 0 AS accounts_minor, 0 AS clearing_minor, \
+                    CASE WHEN open_minor > 0 THEN open_minor ELSE 0 END AS amount_minor, \
+                    CASE WHEN open_minor > 0 THEN 1 ELSE 0 END AS payments, \
+                    CASE WHEN open_minor > 0 THEN oldest_at END AS oldest_at, \
+                    CASE WHEN open_minor < 0 THEN 1 ELSE 0 END AS ahead FROM ( \
+                 SELECT currency, -sum(amount_minor) AS open_minor, \
+                        min(CASE WHEN amount_minor < 0 THEN event_time END) AS oldest_at \
+                 FROM ledger_entries WHERE {} GROUP BY source, payment_id, currency) AS payments \
+             UNION ALL \
+             SELECT currency, CASE WHEN kind = 'in_transit' THEN posted_minor ELSE 0 END, \
+                    CASE WHEN kind = 'clearing' THEN posted_minor ELSE 0 END, 0, 0, NULL, 0 \
+             FROM account_balances WHERE kind IN ('in_transit', 'clearing')) AS all_ \
+         GROUP BY currency ORDER BY currency",
+        is_of_kind("contra_account_id", AccountKind::InTransit)
+    );
     let mut currencies = Vec::new();
-    for row in snapshot.ask(sql.to_owned(), None).await? {
-        let [currency, amount_minor, payments, oldest_at, ahead, accounts_minor] = columns(row)?;
+    for row in snapshot.ask(sql, None).await? {
+        let [currency, amount_minor, payments, oldest_at, ahead, accounts_minor, clearing_minor] = columns(row)?;
         currencies.push(InTransit {
             currency,
             amount_minor: number(&amount_minor)?,
@@ -173,6 +180,7 @@ pub(crate) async fn in_transit<S: Snapshot>(snapshot: &mut S) -> Result<Vec<InTr
             oldest_at: Some(oldest_at).filter(|at| !at.is_empty()).map(|at| time(&at)).transpose()?,
             arrived_ahead: number(&ahead)?,
             accounts_minor: number(&accounts_minor)?,
+            clearing_minor: number(&clearing_minor)?,
         });
     }
     Ok(currencies)

@@ -84,6 +84,10 @@ pub(super) const fn time(name: &'static str) -> Column {
     Column { name, column_type: ColumnType::Time }
 }
 
+pub(super) const fn date(name: &'static str) -> Column {
+    Column { name, column_type: ColumnType::Date }
+}
+
 pub(super) const fn bytes(name: &'static str) -> Column {
     Column { name, column_type: ColumnType::Bytes }
 }

@@ -1,6 +1,6 @@
 //! The tables, in the order in which their rows are written.
 
-use super::table::{Merge, Table, boolean, bytes, integer, json, text, time};
+use super::table::{Merge, Table, boolean, bytes, date, integer, json, text, time};
 
 pub const TABLES: &[&Table] = &[
     &PAYMENTS,
@@ -39,6 +39,12 @@ pub(super) const PAYMENTS: Table = Table {
         time("event_time"),
         text("payment_type"),
         text("reference"),
+        text("quote"),
+        integer("sold_minor"),
+        text("sold_currency"),
+        integer("bought_minor"),
+        text("bought_currency"),
+        integer("spread_minor"),
         text("record_id"),
         text("source_topic"),
         integer("source_partition"),
@@ -66,6 +72,12 @@ pub(super) const PAYMENT_STATUSES: Table = Table {
         time("event_time"),
         text("payment_type"),
         text("reference"),
+        text("quote"),
+        integer("sold_minor"),
+        text("sold_currency"),
+        integer("bought_minor"),
+        text("bought_currency"),
+        integer("spread_minor"),
         text("record_id"),
     ],
 };
@@ -91,6 +103,9 @@ pub(super) const LEDGER_ENTRIES: Table = Table {
         text("reference"),
         integer("hold_minor"),
         integer("pending_after_minor"),
+        text("quote"),
+        date("booking_date"),
+        date("value_date"),
         text("record_id"),
         text("source_topic"),
         integer("source_partition"),

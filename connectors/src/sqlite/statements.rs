@@ -10,7 +10,7 @@ use tidemill_core::EventTime;
 use crate::sql::rows::Row;
 use crate::sql::table::Table;
 use crate::sql::tables::TABLES;
-use crate::sql::value::Value;
+use crate::sql::value::{Value, date_text};
 
 /// Rows per statement, largest first. Few sizes, so that all statements stay prepared.
 const SIZES: [usize; 3] = [64, 8, 1];
@@ -51,6 +51,7 @@ pub(super) fn bind<'q>(
         Value::Integer(number) => query.bind(*number),
         Value::Boolean(flag) => query.bind(*flag),
         Value::Time(time) => query.bind(time_text(*time)),
+        Value::Date(date) => query.bind(date_text(*date)),
         Value::Bytes(bytes) => query.bind(bytes.to_vec()),
     })
 }

@@ -34,7 +34,11 @@ fn records(entries: &[Booked]) -> Vec<SinkRecord> {
             amount_minor,
             currency: "EUR".to_owned(),
             balance_after_minor,
-            contra_account_id: "in_transit.0.EUR".to_owned(),
+            contra_account_id: match kind {
+                EntryKind::Fee => "fees.0.EUR".to_owned(),
+                EntryKind::Hold => "b".to_owned(),
+                _ => "in_transit.0.EUR".to_owned(),
+            },
             leg_no: 1,
             fee_schedule: (kind == EntryKind::Fee).then(|| "standard@1".to_owned()),
             event_time: at(second),
@@ -101,6 +105,8 @@ pub(super) fn a_period_is_a_range_of_numbers_whatever_was_backdated(lab: &mut dy
     assert_eq!(shown(&read(&mut *sink, "new", 0, 100).expect("is known")), "0 [] 0 provisional");
     write(&mut *sink, vec![balance_of("in_transit.0.EUR", AccountKind::InTransit, 7, 102)]);
     assert_eq!(read(&mut *sink, "in_transit.0.EUR", 0, 100), None, "it has a balance and no entries of its own");
+    write(&mut *sink, records(&[("fx_position.0.EUR", 2, 10, "e-1", EntryKind::Exchange, -7, -7)]));
+    assert_eq!(read(&mut *sink, "fx_position.0.EUR", 0, 100), None, "its entries do not lead from balance to balance");
     assert_eq!(read(&mut *sink, "nobody", 0, 100), None);
     assert_eq!(read(&mut *sink, "' OR '' = '", 0, 100), None);
 }
@@ -121,7 +127,8 @@ pub(super) fn a_tampered_table_gives_no_statement_that_is_believed(lab: &mut dyn
     }
 }
 
-/// p-1 has arrived, p-2 and p-3 have not, p-4 has come back, the departure of p-5 is not here yet; p-6 is of two payers.
+/// p-1 has arrived, p-2 and p-3 have not, p-4 has come back, the departure of p-5 is not here yet; p-6 is of two payers,
+/// j-1 has two payees, of whom one has been paid.
 const TRANSIT: &[Booked] = &[
     ("a", 1, 10, "p-1", EntryKind::Debit, -100, -100),
     ("a", 2, 10, "p-1", EntryKind::Fee, -1, -101),
@@ -135,6 +142,8 @@ const TRANSIT: &[Booked] = &[
     ("c", 1, 15, "p-6", EntryKind::Debit, -20, -20),
     ("b", 3, 15, "p-6", EntryKind::Credit, 20, 1_120),
     ("c", 2, 15, "h-1", EntryKind::Hold, 0, -20),
+    ("a", 8, 16, "j-1", EntryKind::Debit, -10, -163),
+    ("b", 4, 16, "j-1", EntryKind::Credit, 6, 1_126),
 ];
 
 pub(super) fn what_is_in_transit_is_what_has_left_and_not_arrived(lab: &mut dyn SqlLab) {
@@ -144,18 +153,20 @@ pub(super) fn what_is_in_transit_is_what_has_left_and_not_arrived(lab: &mut dyn 
     write(
         &mut *sink,
         vec![
-            balance_of("in_transit.0.EUR", AccountKind::InTransit, 1_060, 100),
+            balance_of("in_transit.0.EUR", AccountKind::InTransit, 1_064, 100),
             balance_of("in_transit.1.EUR", AccountKind::InTransit, -1_000, 101),
-            balance_of("a", AccountKind::Customer, -153, 102),
+            balance_of("a", AccountKind::Customer, -163, 102),
+            balance_of("clearing.0.EUR", AccountKind::Clearing, 6, 103),
         ],
     );
     let expected = InTransit {
         currency: "EUR".to_owned(),
-        amount_minor: 52,
-        payments: 3,
+        amount_minor: 56,
+        payments: 4,
         oldest_at: Some(at(11)),
         arrived_ahead: 1,
-        accounts_minor: 60,
+        accounts_minor: 64,
+        clearing_minor: 6,
     };
     assert_eq!(sink.in_transit(), Ok(vec![expected]));
 }

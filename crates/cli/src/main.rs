@@ -11,6 +11,7 @@ mod logging;
 mod operations;
 mod output;
 mod reconciliation;
+mod reference;
 mod session;
 mod stop;
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tidemill_core::sink::{BalancesDigest, SinkAudit};
 use tidemill_runtime::provision::open_sink;
+use tidemill_runtime::reconciliation::ReconciliationWatch;
 use tidemill_runtime::status;
 use tidemill_runtime::task::checkpoint::{Figures, REDRIVEN, RELEASED_RECORDS};
+use tidemill_schemas::AccountRequest;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{Input, Role, Stage};
 
@@ -34,6 +36,17 @@ pub(crate) struct Path {
     pub(crate) dead: BTreeMap<String, u64>,
     /// Passed on by a stage and not yet taken in by the next.
     pub(crate) under_way: i128,
+    /// Whether its records are answered as payments are.
+    #[serde(skip)]
+    answers: Answers,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Answers {
+    #[default]
+    Payments,
+    /// Requests about accounts, labels: with answers of their own, or none.
+    Others,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -125,6 +138,9 @@ pub(crate) fn reconcile(session: &Session) -> Result<Reconciliation, Failure> {
             result.findings.push(format!("{topic} partition {partition}: {lag} records wait to be processed"));
         }
     }
+    let mut watch = ReconciliationWatch::new(session.topology.clone(), session.broker.clone());
+    watch.look()?;
+    result.findings.extend(watch.look()?.findings());
     let mut digests: Vec<(String, BalancesDigest)> = Vec::new();
     for plan in &session.topology.sinks {
         match open_sink(plan)?.audit() {
@@ -158,7 +174,7 @@ fn paths_of(topology: &Topology, figures: &Figures) -> Vec<Path> {
     let is_ingest = |topic: &str| topology.topics.get(topic).is_some_and(|topic| topic.role == Role::Ingest);
     let mut paths = Vec::new();
     for first in inputs.iter().filter(|(_, input)| is_ingest(&input.topic)) {
-        let mut path = Path { topic: first.1.topic.clone(), ..Path::default() };
+        let mut path = Path { topic: first.1.topic.clone(), answers: answers_of(first.1), ..Path::default() };
         let mut next = Some(first);
         let mut is_first = true;
         while let Some((stage, input)) = next {
@@ -194,6 +210,13 @@ fn paths_of(topology: &Topology, figures: &Figures) -> Vec<Path> {
     paths
 }
 
+fn answers_of(input: &Input) -> Answers {
+    match input.chain.first().and_then(|link| link.processor.decodes) {
+        Some(AccountRequest::KIND) => Answers::Others,
+        _ => Answers::Payments,
+    }
+}
+
 fn outcomes(audit: &SinkAudit) -> u64 {
     let is_answer = |phase: &str| phase == "outcome" || phase == "repeat";
     audit.statuses.iter().filter(|((phase, _), _)| is_answer(phase)).map(|(_, count)| count).sum()
@@ -205,7 +228,8 @@ fn compare(sink: &str, audit: &SinkAudit, paths: &[Path], findings: &mut Vec<Str
     if audit.statuses.is_empty() {
         return;
     }
-    let payments: Vec<&Path> = paths.iter().filter(|path| path.applied == 0).collect();
+    let is_of_payments = |path: &&Path| path.answers == Answers::Payments && path.applied == 0;
+    let payments: Vec<&Path> = paths.iter().filter(is_of_payments).collect();
     let posted: u64 = payments.iter().map(|path| path.posted).sum();
     let answered: u64 = payments.iter().map(|path| path.posted + path.duplicate + path.rejected_total()).sum();
     let posted_rows = audit.statuses.get(&("outcome".to_owned(), "ok".to_owned())).copied().unwrap_or(0);

@@ -98,11 +98,14 @@ pub struct InTransit {
     pub payments: u64,
     /// When the first of them was made.
     pub oldest_at: Option<EventTime>,
-    /// Arrivals whose departure the read model does not have yet: left out of the cut.
+    /// Payments of which more has arrived than departed, since the read model does not have all departures yet: left out
+    /// of the cut.
     pub arrived_ahead: u64,
     /// Sum of the balances of the `in_transit` accounts. The same as `amount_minor` once the read model has caught up
     /// and nothing is left out.
     pub accounts_minor: i128,
+    /// Sum of the balances of the `clearing` accounts: what was given for journals that are still collecting.
+    pub clearing_minor: i128,
 }
 
 #[cfg(test)]

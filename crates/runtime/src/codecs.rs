@@ -21,8 +21,10 @@ pub struct Codecs {
     headers: HashMap<Arc<str>, Header, RandomState>,
     /// The one decoder of each bare kind.
     bare: Vec<(EventKind, Known)>,
-    /// What the registry said about an id, for a kind: it never changes its mind.
+    /// What the registry said about an id, for a kind: it never changes its mind, but may learn what it did not know.
     decoders: HashMap<(&'static str, u32), Known, RandomState>,
+    /// Versions of ids of subjects, for those who look into a failure; `None` where the registry did not say.
+    versions: HashMap<(String, u32), Option<u32>, RandomState>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +57,14 @@ impl Codecs {
         let bare = codecs.iter().filter(|codec| codec.framing == Framing::Bare);
         let decoder = |codec: &EventCodec| (codec.decoder)(codec.schema).map_err(|_| UnknownSchema::NotUsable);
         let bare = bare.map(|codec| (codec.kind, decoder(codec))).collect();
-        Self { registry, codecs, headers: HashMap::default(), bare, decoders: HashMap::default() }
+        Self {
+            registry,
+            codecs,
+            headers: HashMap::default(),
+            bare,
+            decoders: HashMap::default(),
+            versions: HashMap::default(),
+        }
     }
 
     /// Learns the registered id of the latest schema of `kind` for `topic`, which must be the schema this program writes.
@@ -112,6 +121,22 @@ impl Codecs {
             Some((id, _)) => self.resolve(kind, id).map(|_| ()),
             None => Ok(()),
         }
+    }
+
+    /// Which version of the subject the value's schema is, as far as the registry says. Asked once for each schema.
+    pub fn version_of(&mut self, subject: &str, id: u32) -> Option<u32> {
+        let key = (subject.to_owned(), id);
+        if let Some(known) = self.versions.get(&key) {
+            return *known;
+        }
+        let version = self.registry.version(subject, id).unwrap_or_default();
+        self.versions.insert(key, version);
+        version
+    }
+
+    /// Asks again for schemas that were not registered when they were first needed.
+    pub fn forget_unknown(&mut self) {
+        self.decoders.retain(|_, known| !matches!(known, Err(UnknownSchema::NotRegistered)));
     }
 
     /// Decoders as a processor sees them.
@@ -249,6 +274,10 @@ mod tests {
 
         fn schema(&self, id: u32) -> Result<String, RegistryError> {
             panic!("asked for schema {id}")
+        }
+
+        fn version(&self, _subject: &str, _id: u32) -> Result<Option<u32>, RegistryError> {
+            Ok(None)
         }
 
         fn latest(&self, subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {

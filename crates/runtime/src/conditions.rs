@@ -83,6 +83,13 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "Set the stage's `on_error` to `park` again and resolve what is parked (`tidemill parked ls`); change it then.",
     },
     Condition {
+        code: "parked_too_long",
+        summary: "A record arrived for a key that has been parked for longer than the stage allows: its worker has stopped.",
+        remedy: "Resolve what the key waits for, with `tidemill parked ls` and `tidemill dlq`, and start the worker again: it \
+                 takes in what was decided first. Or raise `age_s_max` of the stage's `parking`. Nothing is lost: what was \
+                 not parked is read again.",
+    },
+    Condition {
         code: "parking_full",
         summary: "More keys, or more records of one key, wait behind failed records than the stage allows: its worker has \
                   stopped.",
@@ -114,6 +121,21 @@ pub static CONDITIONS: &[Condition] = &[
         summary: "The end of a transaction is not known, or the producer was fenced; the state log is asked.",
         remedy: "Nothing has to be done once: whatever was not committed is done again. If it repeats, brokers come and go, \
                  or two processes share one instance name.",
+    },
+    Condition {
+        code: "records_not_deleted",
+        summary: "The broker did not delete what is dead in a state log or among parked records.",
+        remedy: "Nothing has to be done once: it is asked again with the next pass. If it repeats, the message says what the \
+                 broker refuses; the topic's `cleanup.policy` has to be `delete`.",
+    },
+    Condition {
+        code: "records_unaccounted",
+        summary: "Records of a partition came in and are not among those that were posted, rejected, parked or otherwise \
+                  came to an end, or what a stage has written did not reach the next.",
+        remedy: "The log and `tidemill status` name topic, partition and, for records that were passed, the first offsets. \
+                 Stop the pipeline before retention deletes them, keep its state directory, and report it: this is a fault \
+                 of the engine or the broker. If a state log was emptied and begun anew, or somebody else writes to a topic \
+                 between two stages, that is the reason.",
     },
     Condition {
         code: "reference_refused",
@@ -220,12 +242,6 @@ pub static CONDITIONS: &[Condition] = &[
                   beginning.",
         remedy: "The topic was emptied, cut or made anew; see that it has no retention. Restore it. To begin anew on purpose, with everything processed a \
                  second time, delete the group's offsets.",
-    },
-    Condition {
-        code: "state_log_not_cleaned",
-        summary: "The broker did not delete what is dead in a state log.",
-        remedy: "Nothing has to be done once: it is asked again with the next pass. If it repeats, the message says what the \
-                 broker refuses; the topic's `cleanup.policy` has to be `delete`.",
     },
     Condition {
         code: "store_rebuilt",

@@ -42,6 +42,8 @@ pub struct Failure<'a> {
     pub field: Option<&'a str>,
     /// Topic whose stage or sink failed. The record may have been read elsewhere, if it was sent back.
     pub input: &'a str,
+    /// Of the value's schema under the subject of `input`, if the registry has said.
+    pub schema_version: Option<u32>,
     pub by: &'a FailedBy,
 }
 
@@ -54,6 +56,7 @@ impl<'a> Failure<'a> {
             message: reject.message(),
             field: reject.field(),
             input,
+            schema_version: None,
             by,
         }
     }
@@ -167,6 +170,9 @@ pub fn headers(record: &RecordView<'_>, failure: &Failure<'_>) -> Vec<OwnedHeade
     if let Some(id) = schema_id(record.value) {
         add("schema-id", id.to_string());
         add("schema-subject", crate::codecs::subject_of(failure.input));
+        if let Some(version) = failure.schema_version {
+            add("schema-version", version.to_string());
+        }
     }
     headers.extend(FirstOrigin::of(record).headers());
     for style in &failure.by.styles {
@@ -176,7 +182,7 @@ pub fn headers(record: &RecordView<'_>, failure: &Failure<'_>) -> Vec<OwnedHeade
 }
 
 /// Of a value in the Confluent wire format.
-fn schema_id(value: Option<&[u8]>) -> Option<u32> {
+pub(crate) fn schema_id(value: Option<&[u8]>) -> Option<u32> {
     match value?.first_chunk::<5>()? {
         [0, id @ ..] => Some(u32::from_be_bytes(*id)),
         _ => None,
@@ -199,6 +205,8 @@ fn add_compatible(
 ) {
     let origin = FirstOrigin::of(record);
     let exception = format!("tidemill.{}.{}", failure.class, failure.code);
+    // There is none, and readers of these headers take the line that stands on top of one for granted.
+    let stack_trace = format!("{exception}: {message}");
     let mut add = |prefix: &str, name: &str, value: Vec<u8>| headers.push((format!("{prefix}{name}"), Some(value)));
     match style {
         HeaderStyle::Connect => {
@@ -209,8 +217,10 @@ fn add_compatible(
                 ("connector.name", failure.by.pipeline.clone()),
                 ("task.id", failure.by.instance.clone()),
                 ("stage", failure.stage.to_owned()),
+                ("class.name", format!("tidemill.{}", failure.stage)),
                 ("exception.class.name", exception),
                 ("exception.message", message.to_owned()),
+                ("exception.stacktrace", stack_trace),
             ];
             text.into_iter().for_each(|(name, value)| add(CONNECT, name, value.into_bytes()));
         }
@@ -225,6 +235,7 @@ fn add_compatible(
             add(SPRING, "original-consumer-group", failure.by.group.clone().into_bytes());
             add(SPRING, "exception-fqcn", exception.into_bytes());
             add(SPRING, "exception-message", message.as_bytes().to_vec());
+            add(SPRING, "exception-stacktrace", stack_trace.into_bytes());
         }
     }
 }
@@ -268,7 +279,16 @@ mod tests {
     }
 
     fn failure<'a>(by: &'a FailedBy, message: &'a str) -> Failure<'a> {
-        Failure { stage: "ingest", class: "decode", code: "payload_unreadable", message, field: None, input: "t", by }
+        Failure {
+            stage: "ingest",
+            class: "decode",
+            code: "payload_unreadable",
+            message,
+            field: None,
+            input: "t",
+            schema_version: Some(3),
+            by,
+        }
     }
 
     fn record<'a>(offset: u64, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> RecordView<'a> {
@@ -313,8 +333,12 @@ mod tests {
             ("x-dlq-replay-count", "1"),
             ("x-dlq-schema-id", "9"),
             ("x-dlq-schema-subject", "t-value"),
+            ("x-dlq-schema-version", "3"),
             ("traceparent", "new"),
             ("__connect.errors.offset", "9"),
+            ("__connect.errors.class.name", "tidemill.ingest"),
+            ("__connect.errors.exception.stacktrace", "tidemill.decode.payload_unreadable: not JSON"),
+            ("kafka_dlt-exception-stacktrace", "tidemill.decode.payload_unreadable: not JSON"),
         ] {
             assert_eq!(text(&second, name), expected, "{name}");
         }

@@ -259,6 +259,9 @@ pub struct ProcessView {
     /// What keeps copies of the stores of tasks that run elsewhere.
     #[serde(default)]
     pub standbys: Vec<WorkerView>,
+    /// What does not add up anywhere in the pipeline, in words.
+    #[serde(default)]
+    pub unaccounted: Vec<String>,
 }
 
 /// What `/livez`, `/readyz` and `status` say of this process.
@@ -267,16 +270,23 @@ pub struct Health {
     pub workers: Vec<(String, Arc<WorkerHealth>)>,
     pub sinks: Vec<(String, Arc<WorkerHealth>)>,
     pub standbys: Vec<(String, Arc<WorkerHealth>)>,
+    unaccounted: Arc<Mutex<Vec<String>>>,
 }
 
 impl Health {
+    /// Takes down what does not add up.
+    pub fn set_unaccounted(&self, findings: Vec<String>) {
+        *lock(&self.unaccounted) = findings;
+    }
+
     /// All of it, for people.
     pub fn view(&self, now_ms: i64) -> ProcessView {
         let views = |threads: &[(String, Arc<WorkerHealth>)]| {
             threads.iter().map(|(slot, health)| health.view(slot, now_ms)).collect()
         };
         let (workers, sinks, standbys) = (views(&self.workers), views(&self.sinks), views(&self.standbys));
-        ProcessView { ready: self.is_ready(), workers, sinks, standbys }
+        let unaccounted = lock(&self.unaccounted).clone();
+        ProcessView { ready: self.is_ready(), workers, sinks, standbys, unaccounted }
     }
 
     /// Whether every worker and sink has made a step lately. Asks nobody else.

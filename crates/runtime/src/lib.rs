@@ -16,6 +16,7 @@ macro_rules! sabotaged {
     };
 }
 
+mod backoff;
 pub mod broker;
 pub mod clock;
 pub mod codecs;
@@ -32,6 +33,7 @@ pub mod memory;
 pub mod operator;
 pub mod parking;
 pub mod provision;
+pub mod reconciliation;
 mod redaction;
 pub mod registry;
 pub mod replay;

@@ -5,6 +5,7 @@
 //! reading them again would count them twice; a reprocess is what does that rightly.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 use tidemill_audit::{Action, Outcome};
@@ -231,9 +232,9 @@ fn move_unit(operator: &mut Operator, unit: &Unit, plan: &Plan, action: Action) 
     let (state_topic, group) = (unit.state_topic(&topology.pipeline), unit.group(&topology.pipeline));
     let mut checkpoints: BTreeMap<u32, Checkpoint> = BTreeMap::new();
     for one in &plan.moves {
-        if !checkpoints.contains_key(&one.partition) {
+        if let Entry::Vacant(unknown) = checkpoints.entry(one.partition) {
             let log = TopicPartition::new(state_topic.as_str(), one.partition);
-            checkpoints.insert(one.partition, status::checkpoint(operator.broker().as_ref(), &log)?);
+            unknown.insert(status::checkpoint(operator.broker().as_ref(), &log)?);
         }
         if let Some(checkpoint) = checkpoints.get_mut(&one.partition) {
             checkpoint.positions.insert(one.topic.clone(), one.to);

@@ -61,6 +61,7 @@ bugs! {
     ForgetOwned "forget_owned" "Does not start the tasks it owns when an attempt to take them up again fails.",
     ReadFailureIsReject "read_failure_is_reject" "Takes a store that cannot be read for a fault of the record.",
     ForgetFrozen "forget_frozen" "Does not look at the changes that are on their way to the disk.",
+    ForgetReach "forget_reach" "Does not note how far the keys of a store reach that it has written to the disk.",
     CleanEarly "clean_early" "Takes a pass over the state for complete when it has looked at its first entries.",
     SkipCleaned "skip_cleaned" "Follows a log that was cleaned past the place where its store stands.",
     CarryStale "carry_stale" "Carries what is on the disk although it was changed since.",
@@ -71,6 +72,8 @@ bugs! {
     ForgetParked "forget_parked" "Lets later records of a parked key pass.",
     FreeEarly "free_early" "Frees a parked key when its head is resolved, before what waits is released.",
     ReleaseAnyOrder "release_any_order" "Releases what is parked in the order in which it is met.",
+    LoseRecord "lose_record" "Goes on behind some records that were read without processing them.",
+    LoseOutput "lose_output" "Leaves out some of the records that a transaction writes.",
     ForgetReleasing "forget_releasing" "Stops releasing what is parked at the next commit.",
 }
 
@@ -126,6 +129,11 @@ pub(crate) fn hold(id: &str, record: &Outgoing<'_>) -> bool {
         });
     });
     true
+}
+
+/// Whether [`Bug::LoseOutput`] leaves the record out, which is the so many-th of its transaction.
+pub(crate) fn loses(record: &Outgoing<'_>, number: u64) -> bool {
+    is_on(Bug::LoseOutput) && !record.topic.ends_with(".state") && number % 16 == 7
 }
 
 pub(crate) fn forget_held(id: &str) {

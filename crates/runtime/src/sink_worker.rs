@@ -12,11 +12,12 @@ use tidemill_core::sink::{SinkBody, SinkPosition};
 use tidemill_core::{EventTime, RecordView, Sink, SinkBatch, SinkError, SinkRecord};
 use tidemill_topology::plan::{Role, SinkPlan};
 
+use crate::backoff::Backoff;
 use crate::broker::{
     BrokerError, BrokerErrorKind, Isolation, Member, MemberEvent, MemberOptions, Outgoing, ProducerOptions, Reader,
     RecordBatch, TopicPartition,
 };
-use crate::codecs::{Codecs, ValueError};
+use crate::codecs::{Codecs, ValueError, subject_of};
 use crate::dead_letter::{self, FailedBy, Failure};
 use crate::health::{Phase, WorkerHealth};
 use crate::worker::membership::end_membership;
@@ -51,7 +52,9 @@ pub struct SinkWorker {
     reader: Box<dyn Reader>,
     batch: RecordBatch,
     tasks: BTreeMap<u32, SinkTask>,
-    retry_wait: Duration,
+    backoff: Backoff,
+    /// Questions in a row that the database did not answer.
+    failures: u32,
 }
 
 /// Next position of each topic, for one task.
@@ -74,7 +77,8 @@ impl SinkWorker {
             member: None,
             batch: RecordBatch::default(),
             tasks: BTreeMap::new(),
-            retry_wait: RETRY_WAIT_MIN,
+            backoff: Backoff::new(RETRY_WAIT_MIN, RETRY_WAIT_MAX, &slot),
+            failures: 0,
             shared,
             plan,
             slot,
@@ -317,7 +321,10 @@ impl SinkWorker {
         };
         let stage = format!("sink-{}", self.plan.name);
         let input = view.origin.topic;
-        let failure = Failure { stage: &stage, class: "poison", code, message, field: None, input, by: &by };
+        let schema_id = dead_letter::schema_id(view.value);
+        let schema_version = schema_id.and_then(|id| self.codecs.version_of(&subject_of(input), id));
+        let failure =
+            Failure { stage: &stage, class: "poison", code, message, field: None, input, schema_version, by: &by };
         let headers = dead_letter::headers(&view, &failure);
         let topic = self.shared.topology.dead_letters(view.origin.topic);
         let mut producer = self.shared.broker.producer(&ProducerOptions::Idempotent)?;
@@ -344,8 +351,9 @@ impl SinkWorker {
             health.enter_because(Phase::Paused, clock.unix_ms(), SINK_UNAVAILABLE, message.as_str());
         }
         telemetry.sink_retries.with_label_values(&[&self.plan.name]).inc();
-        let until = clock.now() + self.retry_wait;
-        self.retry_wait = (self.retry_wait * 2).min(RETRY_WAIT_MAX);
+        telemetry.standstill.circuit_open.with_label_values(&[self.slot.as_str(), SINK_UNAVAILABLE]).set(1);
+        self.failures = self.failures.saturating_add(1);
+        let until = clock.now() + self.backoff.after(self.failures);
         while clock.now() < until {
             if is_set(stop) {
                 return Err(self.sink_error(SinkError::Unavailable(message)));
@@ -358,7 +366,10 @@ impl SinkWorker {
 
     /// The database has done what was asked of it.
     fn answered(&mut self) {
-        self.retry_wait = RETRY_WAIT_MIN;
+        if self.failures > 0 {
+            self.shared.telemetry.close_circuits(&self.slot, &[SINK_UNAVAILABLE]);
+        }
+        self.failures = 0;
         for health in self.tasks.keys().filter_map(|task| self.health.task(*task)) {
             health.enter(Phase::Running, self.shared.clock.unix_ms());
         }

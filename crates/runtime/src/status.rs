@@ -1,14 +1,16 @@
 //! How far everything is, asked from outside: works on any broker, whether workers run or not.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use serde::Serialize;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{SinkPlan, Unit};
 
-use crate::broker::{Broker, BrokerError, BrokerErrorKind, Isolation, TopicPartition, read_range};
+use crate::broker::{
+    Broker, BrokerError, BrokerErrorKind, Isolation, Reader, TopicPartition, read_range, read_range_with,
+};
 use crate::state_log::LogRecord;
 use crate::task::checkpoint::{Checkpoint, Figures};
 
@@ -34,10 +36,19 @@ pub struct InputStatus {
 
 /// The last committed checkpoint of a task; the default if there is none.
 pub fn checkpoint(broker: &dyn Broker, log: &TopicPartition) -> Result<Checkpoint, BrokerError> {
+    last_checkpoint_with(broker, broker.reader(Isolation::ReadCommitted)?.as_mut(), log)
+}
+
+/// [`checkpoint`] with a reader that reads nothing else, for those who ask often.
+pub(crate) fn last_checkpoint_with(
+    broker: &dyn Broker,
+    reader: &mut dyn Reader,
+    log: &TopicPartition,
+) -> Result<Checkpoint, BrokerError> {
     let watermarks = broker.watermarks(log, Isolation::ReadCommitted)?;
     let near = watermarks.high.saturating_sub(LOOK_BACK).max(watermarks.low);
     for from in [near, watermarks.low] {
-        if let Some(checkpoint) = last_checkpoint(broker, log, from, watermarks.high)? {
+        if let Some(checkpoint) = last_checkpoint(reader, log, from..watermarks.high)? {
             return Ok(checkpoint);
         }
         if from == watermarks.low {
@@ -123,13 +134,12 @@ pub fn sink_lag(
 }
 
 fn last_checkpoint(
-    broker: &dyn Broker,
+    reader: &mut dyn Reader,
     log: &TopicPartition,
-    from: u64,
-    end: u64,
+    offsets: Range<u64>,
 ) -> Result<Option<Checkpoint>, BrokerError> {
     let mut last = None;
-    read_range(broker, log, from..end, |record| {
+    read_range_with(reader, log, offsets, |record| {
         let checkpoint = LogRecord::decode(record.key, record.value).and_then(|record| record.decode_checkpoint());
         let unreadable = |error| {
             let message = format!("{}: {error}", record.origin);
@@ -138,11 +148,16 @@ fn last_checkpoint(
         last = checkpoint.map_err(unreadable)?.or(last.take());
         Ok::<_, BrokerError>(ControlFlow::Continue(()))
     })?;
+    reader.unassign(log)?;
     Ok(last)
 }
 
 /// Timestamp of the first record that can be read at or after `offset`.
-fn first_timestamp(broker: &dyn Broker, partition: &TopicPartition, offset: u64) -> Result<Option<i64>, BrokerError> {
+pub(crate) fn first_timestamp(
+    broker: &dyn Broker,
+    partition: &TopicPartition,
+    offset: u64,
+) -> Result<Option<i64>, BrokerError> {
     let high = broker.watermarks(partition, Isolation::ReadCommitted)?.high;
     let mut first = None;
     read_range(broker, partition, offset..high, |record| {

@@ -3,6 +3,7 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tidemill_core::StateError;
 
+use crate::reconciliation::{Balance, Look, RECORDS_UNACCOUNTED};
 use crate::task::Task;
 use crate::worker::program::InputProgram;
 
@@ -45,6 +46,7 @@ pub struct Telemetry {
     pub sink_lag_offsets: IntGaugeVec,
     pub registry_retries: IntCounter,
     pub parking: ParkingTelemetry,
+    pub reconciliation: ReconciliationTelemetry,
 }
 
 impl Telemetry {
@@ -112,11 +114,19 @@ impl Telemetry {
             sink_lag_offsets: make.gauges("sink_lag_offsets", "Offsets a sink is behind.", &["sink"])?,
             registry_retries: make.counter("registry_retries_total", "Times the schema registry did not answer.")?,
             parking: ParkingTelemetry::new(&make)?,
+            reconciliation: ReconciliationTelemetry::new(&make)?,
             registry: registry.clone(),
         };
         let build = make.gauges("build_info", "What runs here.", &["version", "config_hash"])?;
         build.with_label_values(&[version, config_hash]).set(1);
         Ok(telemetry)
+    }
+
+    /// What the slot waited for answers again.
+    pub(crate) fn close_circuits(&self, slot: &str, reasons: &[&str]) {
+        for reason in reasons {
+            self.standstill.circuit_open.with_label_values(&[slot, reason]).set(0);
+        }
     }
 
     /// All metrics in the Prometheus text format.
@@ -152,6 +162,8 @@ pub struct StandstillTelemetry {
     pub unstable_offsets: IntGaugeVec,
     /// When a worker or sink last failed, in seconds since 1970; 0 if it never has.
     pub last_failure_seconds: IntGaugeVec,
+    /// 1 while a worker or sink reads nothing because of what the reason names.
+    pub circuit_open: IntGaugeVec,
 }
 
 impl StandstillTelemetry {
@@ -166,6 +178,11 @@ impl StandstillTelemetry {
                 "last_failure_timestamp_seconds",
                 "When a worker or sink last failed; 0 for never.",
                 &["slot"],
+            )?,
+            circuit_open: make.gauges(
+                "circuit_open",
+                "1 while a worker or sink waits for a dependency and reads nothing.",
+                &["slot", "reason"],
             )?,
         })
     }
@@ -211,7 +228,6 @@ impl ParkingTelemetry {
         for input in inputs.iter().filter(|input| input.parking.is_some()) {
             let parked = task.lot(input).input()?;
             let labels = [input.topic.as_ref(), number.as_str()];
-            let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
             self.keys.with_label_values(&labels).set(gauge(parked.keys));
             self.records.with_label_values(&labels).set(gauge(parked.records));
             let since_ms = if parked.keys > 0 { parked.since_ms } else { 0 };
@@ -219,6 +235,89 @@ impl ParkingTelemetry {
         }
         Ok(())
     }
+}
+
+/// Whether what came in is what came out, by input partition.
+#[derive(Clone, Debug)]
+pub struct ReconciliationTelemetry {
+    pub records: IntGaugeVec,
+    /// Records that are not accounted for: since the beginning, and by the last look alone.
+    pub imbalance: IntGaugeVec,
+    /// When it was last found that no more records are missing than before, in seconds since 1970.
+    pub balanced_seconds: IntGaugeVec,
+}
+
+impl ReconciliationTelemetry {
+    fn new(make: &Maker<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            records: make.gauges(
+                "reconcile_records",
+                "What became of the records of a partition since the pipeline began; `in` is all of them.",
+                &["topic", "partition", "outcome"],
+            )?,
+            imbalance: make.gauges(
+                "reconcile_imbalance",
+                "Records that are not accounted for: of all (`total`), and since the look before (`last`).",
+                &["topic", "partition", "window"],
+            )?,
+            balanced_seconds: make.gauges(
+                "reconcile_balanced_timestamp_seconds",
+                "End of the last window in which the partition added up; 0 for none.",
+                &["topic", "partition"],
+            )?,
+        })
+    }
+
+    /// Says that a partition does not add up, and how.
+    pub(crate) fn alarm(&self, balance: &Balance) {
+        let Balance { unit, stage, topic, partition, unaccounted, findings, .. } = balance;
+        if findings.is_empty() {
+            return;
+        }
+        let finding = findings.join("; ");
+        tracing::error!(code = RECORDS_UNACCOUNTED, unit, stage, topic, partition, unaccounted, "{finding}");
+        self.imbalance.with_label_values(&[topic.as_str(), &partition.to_string(), "total"]).set(gauge(*unaccounted));
+    }
+
+    /// Takes over what a look has found, given the one before.
+    pub fn report(&self, look: &Look, before: Option<&Look>, now_ms: i64) {
+        for (index, balance) in look.balances.iter().enumerate() {
+            let before = before.and_then(|before| before.balances.get(index));
+            let unaccounted_before = before.map_or(0, |before| before.unaccounted);
+            if balance.unaccounted != unaccounted_before {
+                self.alarm(balance);
+            }
+            let partition = balance.partition.to_string();
+            let labels = [balance.topic.as_str(), partition.as_str()];
+            let more = balance.unaccounted.saturating_sub(unaccounted_before);
+            for (window, count) in [("total", balance.unaccounted), ("last", more)] {
+                self.imbalance.with_label_values(&[labels[0], labels[1], window]).set(gauge(count));
+            }
+            let balanced = self.balanced_seconds.with_label_values(&labels);
+            if more == 0 {
+                balanced.set(now_ms / 1_000);
+            }
+            let outcomes = [
+                ("in", Some(balance.taken)),
+                ("posted", Some(balance.posted)),
+                ("applied", Some(balance.applied)),
+                ("passed", Some(balance.passed)),
+                ("duplicate", Some(balance.duplicate)),
+                ("rejected", Some(balance.rejected)),
+                ("discarded", Some(balance.discarded)),
+                ("parked", Some(balance.parked)),
+                ("dead", Some(balance.dead)),
+                ("under_way", balance.under_way),
+            ];
+            for (outcome, count) in outcomes.into_iter().filter_map(|(outcome, count)| Some((outcome, count?))) {
+                self.records.with_label_values(&[labels[0], labels[1], outcome]).set(gauge(count));
+            }
+        }
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 struct Maker<'a> {

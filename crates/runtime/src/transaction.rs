@@ -136,6 +136,10 @@ impl Transaction {
         if crate::sabotage::hold(&self.id, record) {
             return Ok(());
         }
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::loses(record, self.records) {
+            return Ok(());
+        }
         self.producer()?.send(record)
     }
 

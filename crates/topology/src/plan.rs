@@ -137,6 +137,8 @@ pub enum OnError {
 pub struct ParkingLimits {
     pub keys_max: u64,
     pub records_per_key_max: u64,
+    /// Seconds that a key may wait. Counted by the clock of the engine; looked at when a record of the key arrives.
+    pub age_s_max: u64,
 }
 
 /// When a worker stops instead of writing still more dead letters. Counts begin anew with the worker.

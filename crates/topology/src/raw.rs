@@ -192,11 +192,14 @@ pub(crate) struct RawParking {
     /// Records that wait behind one failed record.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(crate) records_per_key_max: u64,
+    /// Seconds that a key may have been parked when another record of it arrives. Less than dead letters are kept.
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub(crate) age_s_max: u64,
 }
 
 impl Default for RawParking {
     fn default() -> Self {
-        Self { keys_max: 100_000, records_per_key_max: 100_000 }
+        Self { keys_max: 100_000, records_per_key_max: 100_000, age_s_max: 604_800 }
     }
 }
 
@@ -314,7 +317,7 @@ fn default_memory_mib_max() -> u64 {
 
 /// An idle hop costs at least this; the broker pays for every transaction.
 fn default_commit_gap_ms_min() -> u64 {
-    10
+    5
 }
 
 fn default_commit_interval_ms_max() -> u64 {

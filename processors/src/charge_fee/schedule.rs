@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use tidemill_core::{Currency, EventTime, Rounding};
-use tidemill_schemas::{FeeSchedule, FeeTier, FreeAllowance, PaymentBody, PaymentType};
+use tidemill_schemas::{FeeCharge, FeeRefund, FeeSchedule, FeeTerms, FeeTier, FreeAllowance, PaymentBody, PaymentType};
 
 use super::allowance::Free;
 
@@ -27,6 +27,9 @@ pub(super) struct Schedule {
     accounts: Vec<String>,
     /// Empty: every customer, and payments that name none.
     customers: Vec<String>,
+    /// Empty: every debit account, in a segment or not.
+    pub(super) segments: Vec<String>,
+    pub(super) terms: FeeTerms,
     priority: i32,
     pub(super) name: String,
     pub(super) free: Option<Free>,
@@ -97,6 +100,11 @@ impl Schedule {
             payment_types: compile_types(&schedule.payment_types)?,
             accounts: compile_names("accounts", &schedule.accounts)?,
             customers: compile_names("customers", &schedule.customers)?,
+            segments: compile_names("segments", &schedule.segments)?,
+            terms: FeeTerms {
+                charge: parse_word("charged", CHARGED, schedule.charged.as_deref(), FeeCharge::parse)?,
+                refund: parse_word("refunds", REFUNDS, schedule.refunds.as_deref(), FeeRefund::parse)?,
+            },
             priority: schedule.priority,
             name: schedule.name.clone(),
             free: schedule.free.as_ref().map(compile_free).transpose()?,
@@ -135,7 +143,7 @@ impl Schedule {
 
     /// How the schedule ranks among those that cover the payment, if it does: priority first, then how narrowly it is
     /// aimed. Greater goes before.
-    pub(super) fn rank(&self, payment: &PaymentBody) -> Option<(i32, u8)> {
+    pub(super) fn rank(&self, payment: &PaymentBody, segment: Option<&str>) -> Option<(i32, u8)> {
         let of = |own: &str, asked: &str, weight: u8| match own {
             "" => Some(0),
             own if own == asked => Some(weight),
@@ -146,13 +154,17 @@ impl Schedule {
             (false, true) => Some(weight),
             (false, false) => None,
         };
-        let of_account = of_list(self.accounts.contains(&payment.debit_account), self.accounts.is_empty(), 16)?;
+        let of_account = of_list(self.accounts.contains(&payment.debit_account), self.accounts.is_empty(), 32)?;
         let is_customer = payment.customer.as_ref().is_some_and(|customer| self.customers.contains(customer));
-        let of_customer = of_list(is_customer, self.customers.is_empty(), 8)?;
+        let of_customer = of_list(is_customer, self.customers.is_empty(), 16)?;
+        let is_segment = segment.is_some_and(|segment| self.segments.iter().any(|listed| listed == segment));
+        let of_segment = of_list(is_segment, self.segments.is_empty(), 8)?;
+        // What is charged back is priced only where somebody has said so.
+        let is_open = self.payment_types.is_empty() && payment.payment_type.is_priced();
         let is_type = self.payment_types.contains(&payment.payment_type);
-        let of_type = of_list(is_type, self.payment_types.is_empty(), 4)?;
+        let of_type = of_list(is_type, is_open, 4)?;
         let of_the_rest = of(&self.currency, &payment.currency, 2)? + of(&self.channel, &payment.channel, 1)?;
-        Some((self.priority, of_account + of_customer + of_type + of_the_rest))
+        Some((self.priority, of_account + of_customer + of_segment + of_type + of_the_rest))
     }
 }
 
@@ -169,13 +181,26 @@ fn compile_free(free: &FreeAllowance) -> Result<Free, ScheduleError> {
 
 fn compile_types(names: &[String]) -> Result<Vec<PaymentType>, ScheduleError> {
     let priced = |(index, name): (usize, &String)| {
-        let payment_type = PaymentType::parse(name).filter(|payment_type| payment_type.is_priced());
+        let payment_type = PaymentType::parse(name).filter(|payment_type| payment_type.can_be_priced());
         payment_type.ok_or_else(|| ScheduleError::new(format!("payment_types[{index}]"), PRICED_TYPES))
     };
     names.iter().enumerate().map(priced).collect()
 }
 
-const PRICED_TYPES: &str = "must be transfer, withdrawal, capture or force_post; no other type costs a fee";
+const PRICED_TYPES: &str = "must be transfer, withdrawal, capture, force_post or chargeback; no other type costs a fee";
+
+const CHARGED: &str = "must be on_top or deducted";
+const REFUNDS: &str = "must be kept, returned or pro_rata";
+
+/// One of a few words, the first where there is none.
+fn parse_word<T: Default>(
+    field: &'static str,
+    must: &'static str,
+    word: Option<&str>,
+    parse: fn(&str) -> Option<T>,
+) -> Result<T, ScheduleError> {
+    word.map_or_else(|| Some(T::default()), parse).ok_or_else(|| ScheduleError::new(field, must))
+}
 
 fn parse_model(name: Option<&str>) -> Result<Model, ScheduleError> {
     match name {

@@ -56,6 +56,13 @@ struct ScheduleConfig {
     #[serde(default)]
     priority: i32,
     free: Option<FreeAllowance>,
+    /// Every debit account, in a segment or not, when absent.
+    #[serde(default)]
+    segments: Vec<String>,
+    /// `on_top` when absent.
+    charged: Option<String>,
+    /// `kept` when absent.
+    refunds: Option<String>,
 }
 
 impl FeeTable {
@@ -84,10 +91,15 @@ impl FeeTable {
         if errors.is_empty() { Ok(Self(table)) } else { Err(errors) }
     }
 
+    /// Whether any schedule is for segments: only then has one to be looked up.
+    pub(super) fn asks_for_segments(&self) -> bool {
+        self.0.values().any(|schedule| !schedule.segments.is_empty())
+    }
+
     /// See the module's contract for the order of precedence.
-    pub(super) fn in_force(&self, payment: &PaymentBody) -> Option<&Schedule> {
+    pub(super) fn in_force(&self, payment: &PaymentBody, segment: Option<&str>) -> Option<&Schedule> {
         let begun = self.0.values().filter(|schedule| schedule.effective_from <= payment.created_at);
-        let covering = begun.filter_map(|schedule| Some((schedule.rank(payment)?, schedule)));
+        let covering = begun.filter_map(|schedule| Some((schedule.rank(payment, segment)?, schedule)));
         // The last of equals wins, which is the one with the greatest key.
         covering.max_by_key(|(rank, schedule)| (*rank, schedule.effective_from)).map(|(_, found)| found)
     }
@@ -113,6 +125,9 @@ impl ScheduleConfig {
             customers: self.customers,
             priority: self.priority,
             free: self.free,
+            segments: self.segments,
+            charged: self.charged,
+            refunds: self.refunds,
         }
     }
 }

@@ -2,11 +2,14 @@
 //! far as a schedule without per-tier flat parts can express them.
 
 use tidemill_core::{EventTime, Meta, Settings};
+use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
-use tidemill_schemas::{FeeSchedule, FeeTier, PaymentType, PricedPayment, ScoredPayment};
+use tidemill_schemas::{
+    AccountCommand, FeeCharge, FeeRefund, FeeSchedule, FeeTerms, FeeTier, PaymentType, PricedPayment, ScoredPayment,
+};
 use tidemill_testkit::{Driver, rows};
 
-use super::{SPEC, allowance};
+use super::{SPEC, allowance, segment};
 use crate::fixture::{check_state, payment_body};
 
 const CHAIN: &str = r#"tiers = [{ up_to_minor = 10_000, rate = "0.01" }, { up_to_minor = 100_000, rate = "0.005" }, { rate = "0.001" }]
@@ -18,6 +21,16 @@ fn scored(amount_minor: i64, currency: &str, channel: &str, created_at: &str) ->
     let (currency, channel) = (currency.to_owned(), channel.to_owned());
     let payment = PaymentBody { amount_minor, currency, channel, created_at, ..payment_body() };
     ScoredPayment { payment, decision: None }
+}
+
+fn change_segment(account: &str, segment: Option<&str>) -> AccountCommand {
+    AccountCommand {
+        request_id: format!("r-{account}"),
+        source: "core".to_owned(),
+        account: account.to_owned(),
+        created_at: EventTime::EARLIEST,
+        action: AccountAction::ChangeSegment { segment: segment.map(str::to_owned) },
+    }
 }
 
 /// The fee of one amount under one schedule.
@@ -191,6 +204,9 @@ fn schedule(version: &str, currency: &str, channel: &str, effective_from: &str) 
         customers: Vec::new(),
         priority: 0,
         free: None,
+        segments: Vec::new(),
+        charged: None,
+        refunds: None,
     }
 }
 
@@ -405,6 +421,7 @@ fn priority_goes_before_account_customer_and_type() {
         named("all", |_| {}),
         named("type", |event| event.payment_types = vec!["transfer".to_owned()]),
         named("customer", |event| event.customers = vec!["vip".to_owned(), "staff".to_owned()]),
+        named("segment", |event| event.segments = vec!["gold".to_owned(), "silver".to_owned()]),
         named("account", |event| event.accounts = vec!["acc-7".to_owned()]),
         named("campaign", |event| {
             event.priority = 1;
@@ -415,6 +432,9 @@ fn priority_goes_before_account_customer_and_type() {
         let key = event.version.clone();
         driver.reference("fee_schedules").apply(key.as_bytes(), Some(Box::new(event))).expect("usable");
     }
+    for (account, segment) in [("acc-g", "gold"), ("acc-s", "silver"), ("acc-b", "bronze"), ("acc-7", "gold")] {
+        driver.send_event(change_segment(account, Some(segment)));
+    }
     let table = "
         account | customer | currency | type       | schedule
         acc-1   |          | EUR      | withdrawal | s@all
@@ -422,6 +442,10 @@ fn priority_goes_before_account_customer_and_type() {
         acc-1   | vip      | EUR      | transfer   | s@customer
         acc-1   | staff    | EUR      | transfer   | s@customer
         acc-1   | other    | EUR      | transfer   | s@type
+        acc-g   | other    | EUR      | transfer   | s@segment
+        acc-s   |          | EUR      | withdrawal | s@segment
+        acc-b   |          | EUR      | withdrawal | s@all
+        acc-g   | vip      | EUR      | transfer   | s@customer
         acc-7   | vip      | EUR      | transfer   | s@account
         acc-7   | vip      | JPY      | transfer   | s@campaign
     ";
@@ -439,6 +463,9 @@ fn priority_goes_before_account_customer_and_type() {
         ("free = { period = \"day\", payments = -1 }", "schedules[0].free.payments"),
         ("free = { period = \"day\", amount_minor = -1 }", "schedules[0].free.amount_minor"),
         ("free = { period = \"day\" }", "schedules[0].free.amount_minor"),
+        ("segments = [\"\"]", "schedules[0].segments[0]"),
+        ("charged = \"both\"", "schedules[0].charged"),
+        ("refunds = \"half\"", "schedules[0].refunds"),
     ] {
         let settings = format!(
             "[[schedules]]\nname = \"s\"\nversion = \"1\"\neffective_from = \"{since}\"\nrounding = \"half_even\"\n{more}"
@@ -446,4 +473,68 @@ fn priority_goes_before_account_customer_and_type() {
         let errors = (SPEC.build)(&Settings(settings.parse().expect("is TOML"))).err().expect("is refused");
         assert_eq!(errors[0].key, key, "{more}");
     }
+}
+
+/// A schedule without a price exempts the accounts of a segment, from when they are put in it to when they are taken out.
+#[test]
+fn a_segment_is_noted_on_the_way_of_account_requests() {
+    let schedule = |name: &str, more: &str| {
+        format!(
+            "[[schedules]]\nname = \"{name}\"\nversion = \"1\"\neffective_from = \"2000-01-01T00:00:00Z\"\n\
+             rounding = \"half_even\"\n{more}\n"
+        )
+    };
+    let settings = format!("{}{}", schedule("all", "flat_minor = 7"), schedule("staff", "segments = [\"staff\"]"));
+    let mut driver = Driver::new(&[(&SPEC, &settings)]);
+    let price = |driver: &mut Driver| {
+        let ran = driver.send_event(scored(100, "EUR", "web", "2026-01-01T00:00:00Z"));
+        let priced = ran.passed_as::<PricedPayment>();
+        (priced.fee_minor, priced.fee_schedule.clone())
+    };
+    assert_eq!(price(&mut driver), (7, "all@1".to_owned()));
+    let command = change_segment("acc-1", Some("staff"));
+    assert_eq!(driver.send_event(command.clone()).passed_as::<AccountCommand>(), &command, "passed on as it came");
+    check_state(&driver.state, segment::FEE_SEGMENTS, b"acc-1");
+    assert_eq!(price(&mut driver), (0, "staff@1".to_owned()));
+    driver.send_event(change_segment("acc-1", None));
+    assert_eq!(price(&mut driver), (7, "all@1".to_owned()));
+    assert_eq!(driver.state.len(segment::FEE_SEGMENTS.name()), 0);
+}
+
+/// The ledger knows no such account: its segment is not noted either.
+#[test]
+fn a_refused_request_changes_no_segment() {
+    let mut driver = Driver::new(&[(&SPEC, SPEC.example), (&crate::post_ledger::SPEC, "")]);
+    assert_eq!(driver.send_event(change_segment("acc-1", Some("gold"))).code(), "account_not_found");
+    assert_eq!(driver.state.len(segment::FEE_SEGMENTS.name()), 0);
+}
+
+#[test]
+fn who_is_short_of_a_fee_and_what_becomes_of_it_is_part_of_the_schedule() {
+    let priced = |more: &str, payment_type: PaymentType, amount_minor: i64| {
+        let settings = format!(
+            "[[schedules]]\nname = \"s\"\nversion = \"1\"\neffective_from = \"2000-01-01T00:00:00Z\"\n\
+             rounding = \"half_even\"\nflat_minor = 10\n{more}"
+        );
+        let mut event = scored(amount_minor, "EUR", "web", "2026-01-01T00:00:00Z");
+        event.payment.payment_type = payment_type;
+        let ran = Driver::new(&[(&SPEC, &settings)]).send_event(event);
+        let code = ran.code();
+        let passed = ran.passed.and_then(|event| event.downcast::<PricedPayment>().ok());
+        passed.map(|priced| (priced.fee_minor, priced.sent_minor(), priced.fee_terms)).ok_or(code)
+    };
+    let terms = |charge, refund| FeeTerms { charge, refund };
+    let transfer = |more: &str, amount_minor: i64| priced(more, PaymentType::Transfer, amount_minor);
+    assert_eq!(transfer("", 10), Ok((10, 10, FeeTerms::default())));
+    let deducted = "charged = \"deducted\"\nrefunds = \"pro_rata\"";
+    assert_eq!(transfer(deducted, 11), Ok((10, 1, terms(FeeCharge::Deducted, FeeRefund::ProRata))));
+    assert_eq!(transfer(deducted, 10), Err("fee_exceeds_amount"), "nothing would arrive");
+    let returned = "charged = \"on_top\"\nrefunds = \"returned\"";
+    assert_eq!(transfer(returned, 1), Ok((10, 1, terms(FeeCharge::OnTop, FeeRefund::Returned))));
+    // A chargeback is priced by a schedule that names it alone, and all of it arrives.
+    let chargeback = |more: &str| priced(more, PaymentType::Chargeback, 5);
+    assert_eq!(chargeback(""), Ok((0, 5, FeeTerms::default())));
+    let named = format!("payment_types = [\"chargeback\"]\n{deducted}");
+    assert_eq!(chargeback(&named), Ok((10, 5, terms(FeeCharge::OnTop, FeeRefund::ProRata))));
+    assert_eq!(transfer(&named, 5), Err("fee_schedule_missing"));
 }

@@ -4,7 +4,8 @@
 //! - Forms: as `decode_payment`: JSON, CloudEvents, or Avro with a schema registered for `account_request`.
 //! - Types: `open` (`currency` required; `kind` one of `KINDS` below, `customer` if absent; `limit` the
 //!   overdraft limit, `"0"` if absent; `parent` the account it is added up in), `freeze` and `thaw` (`kind` `debits`, `credits`
-//!   or `both`, `both` if absent), `change_limit` (`currency` and `limit` required), `close` (`holds` `refuse` or `release`,
+//!   or `both`, `both` if absent), `change_limit` (`currency` and `limit` required), `change_segment`
+//!   (`segment`, none if absent), `close` (`holds` `refuse` or `release`,
 //!   `refuse` if absent). Fields that a type has no use for are not looked at.
 //! - The key of the record must be the account, because the account's state lies in the partition of its key.
 //! - Store: none. Time: `created_at`.
@@ -130,6 +131,7 @@ enum RequestType {
     Freeze,
     Thaw,
     ChangeLimit,
+    ChangeSegment,
     Close,
 }
 
@@ -140,6 +142,7 @@ impl RequestType {
             "freeze" => Self::Freeze,
             "thaw" => Self::Thaw,
             "change_limit" => Self::ChangeLimit,
+            "change_segment" => Self::ChangeSegment,
             "close" => Self::Close,
             _ => return Err(Fault(&TYPE_UNKNOWN, "/type")),
         })
@@ -164,6 +167,7 @@ fn check(request: &AccountRequest, key: Option<&[u8]>) -> Result<(AccountAction,
         Field { pointer: "/limit", text: request.limit.as_deref(), rule: limit_rule },
         Field { pointer: "/parent", text: request.parent.as_deref(), rule: Rule::Optional },
         Field { pointer: "/holds", text: request.holds.as_deref(), rule: Rule::Optional },
+        Field { pointer: "/segment", text: request.segment.as_deref(), rule: Rule::Optional },
     ])?;
     let request_type = RequestType::parse(text(&request.request_type))?;
     if key != request.account.as_deref().map(str::as_bytes) {
@@ -177,6 +181,7 @@ fn check(request: &AccountRequest, key: Option<&[u8]>) -> Result<(AccountAction,
             let (currency, limit_minor) = limit(request)?;
             AccountAction::ChangeLimit { limit_minor, currency: currency.code().to_owned() }
         }
+        RequestType::ChangeSegment => AccountAction::ChangeSegment { segment: request.segment.clone() },
         RequestType::Close => AccountAction::Close(open_holds(request)?),
     };
     let created_at = fields::time(text(&request.created_at), "/created_at")?;
@@ -297,6 +302,7 @@ impl Fields for Draft {
             "created_at" => ("created_at", Slot::Text(&mut request.created_at)),
             "parent" => ("parent", Slot::Text(&mut request.parent)),
             "holds" => ("holds", Slot::Text(&mut request.holds)),
+            "segment" => ("segment", Slot::Text(&mut request.segment)),
             _ => return None,
         })
     }

@@ -50,6 +50,9 @@ fn commands_and_rejects() {
         "type":"change_limit","currency":"EUR","limit":"5"    | ChangeLimit {{ limit_minor: 500, currency: "EUR" }}
         "type":"change_limit","currency":"EUR"                | field_missing /limit
         "type":"change_limit","limit":"5"                     | field_missing /currency
+        "type":"change_segment","segment":"gold"              | ChangeSegment {{ segment: Some("gold") }}
+        "type":"change_segment"                               | ChangeSegment {{ segment: None }}
+        "type":"change_segment","segment":""                  | field_empty /segment
         "type":"change_limit","currency":"EUR","limit":"-5"   | limit_negative /limit
         "type":"close"                                        | Close(Refuse)
         "type":"close","holds":"refuse"                       | Close(Refuse)

@@ -1,4 +1,4 @@
-//! Opening, freezing, thawing and closing accounts, and changing their limits.
+//! Opening, freezing, thawing and closing accounts, and changing their limits and segments.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,7 +31,7 @@ impl StateValue for AccountRequestOutcome {
 }
 
 /// Every field that is not part of the identity, in the order in which a difference is looked for.
-const COMMAND_FIELDS: [&str; 7] = ["type", "created_at", "customer", "parent", "currency", "kind", "limit"];
+const COMMAND_FIELDS: [&str; 8] = ["type", "created_at", "customer", "parent", "currency", "kind", "limit", "segment"];
 
 pub(super) fn process(command: AccountCommand, context: &mut Context<'_>) -> Result<Flow, Reject> {
     let key = identity(&command.source, &command.account, &command.request_id);
@@ -85,6 +85,8 @@ fn carry_out(
             return Ok(Err(AccountCode::CurrencyMismatch));
         }
         AccountAction::ChangeLimit { limit_minor, .. } => account.limit_minor = *limit_minor,
+        // Who prices by it has noted it.
+        AccountAction::ChangeSegment { .. } => {}
         AccountAction::Close(open_holds) => return close(account, *open_holds, command, context),
     }
     Ok(Ok(account))
@@ -159,6 +161,7 @@ fn action_name(action: &AccountAction) -> &'static str {
         AccountAction::Freeze(_) => "freeze",
         AccountAction::Thaw(_) => "thaw",
         AccountAction::ChangeLimit { .. } => "change_limit",
+        AccountAction::ChangeSegment { .. } => "change_segment",
         AccountAction::Close(_) => "close",
     }
 }
@@ -186,6 +189,7 @@ fn parts(command: &AccountCommand) -> [Vec<u8>; COMMAND_FIELDS.len()] {
             parts[4] = currency.as_bytes().into();
             parts[6] = limit_minor.to_be_bytes().into();
         }
+        AccountAction::ChangeSegment { segment } => parts[7] = optional(segment),
         AccountAction::Close(open_holds) => parts[5] = vec![*open_holds as u8],
     }
     parts

@@ -142,14 +142,7 @@ impl Internal {
         [Self::InTransit, Self::Fees, Self::Suspense, Self::FxPosition, Self::FxSpread, Self::Clearing];
 
     fn prefix(self) -> &'static str {
-        match self {
-            Self::InTransit => "in_transit",
-            Self::Fees => "fees",
-            Self::Suspense => "suspense",
-            Self::FxPosition => "fx_position",
-            Self::FxSpread => "fx_spread",
-            Self::Clearing => "clearing",
-        }
+        self.kind().internal_name().unwrap_or_default()
     }
 
     pub(super) fn kind(self) -> AccountKind {

@@ -8,6 +8,7 @@ use super::answers::Update;
 use super::codes::{OK, PaymentCode};
 use super::holds::{self, Hold, HoldState};
 use super::outcomes::PaymentOutcome;
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Authorisation, Decided, Moves, Request, Stop, admit_debit, default_expiry};
 
 pub(super) fn authorise<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {
@@ -18,6 +19,7 @@ pub(super) fn authorise<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
         return Err(PaymentCode::HoldExpired.into());
     }
     admit_debit(&payer)?;
+    let counts = payment_limits::check(&Asked::of(payment, &payer), Enforcement::Refuse, context)?;
     if payer.open_holds >= request.config.holds_per_account_max {
         return Err(PaymentCode::LimitExceeded.into());
     }
@@ -32,6 +34,7 @@ pub(super) fn authorise<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
     };
     let mut decided = set_aside(request, payer, payment.amount_minor, context)?;
     decided.hold = Some(hold);
+    decided.counts = counts;
     Ok(decided)
 }
 
@@ -45,9 +48,14 @@ pub(super) fn increment<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
     }
     check_open(&hold)?;
     admit_debit(&payer)?;
+    let means = payment_limits::means(&identity, context.state)?;
+    let asked = Asked::beyond_hold(request.payment, &payer, more_minor, means.as_ref());
+    let counts = payment_limits::check(&asked, Enforcement::Refuse, context)?;
     hold.authorised_minor = request.payment.amount_minor;
     hold.held_minor += more_minor;
     let mut decided = set_aside(request, payer, more_minor, context)?;
+    // It is the authorisation that uses more, and gives it back with the hold.
+    counts.write(&identity, context.state)?;
     decided.authorisation = Some(Authorisation { identity, outcome, hold, update: None });
     Ok(decided)
 }
@@ -64,13 +72,14 @@ pub(super) fn void<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Resu
     }
     check_open(&hold)?;
     let held_minor = hold.end(HoldState::Voided);
+    payment_limits::release(&identity, context.state)?;
     holds::unlist(&payment.debit_account, &mut payer, &hold, context.state)?;
     let mut book = request.book(context);
     let payer = book.add(payment.debit_account.clone(), payer);
     book.set_aside(payer, -held_minor, &payment.credit_account)?;
     let update = Update { status: StatusCode::CANC, code: OK, reason: "voided", at: payment.created_at };
     let authorisation = Some(Authorisation { identity, outcome, hold, update: Some(update) });
-    Ok(Decided { book, payer, moves: Moves::Nothing, hold: None, authorisation, exchange: None })
+    Ok(Decided { authorisation, ..Decided::new(book, payer, Moves::Nothing) })
 }
 
 /// Checks `amount_overflow` and `insufficient_funds`.
@@ -87,7 +96,7 @@ fn set_aside<'a>(
     if !is_covered {
         return Err(PaymentCode::InsufficientFunds.into());
     }
-    Ok(Decided { book, payer, moves: Moves::Hold, hold: None, authorisation: None, exchange: None })
+    Ok(Decided::new(book, payer, Moves::Hold))
 }
 
 /// The hold that is referred to; one that was refused is not open.

@@ -8,6 +8,7 @@ use super::answers::Update;
 use super::authorisations::{check_open, hold_of};
 use super::codes::{OK, PaymentCode};
 use super::holds::{self, Hold, HoldState};
+use super::payment_limits::{self, Asked, Counts, Enforcement};
 use super::payments::{Authorisation, Decided, Funds, Moves, Request, Stop, Take, admit_debit};
 
 /// What is held is paid for, whatever else has happened since: only what a capture takes beyond it asks for funds. Its
@@ -22,7 +23,7 @@ pub(super) fn capture<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
     }
     check_open(&hold)?;
     admit_debit(&payer)?;
-    let beyond_minor = i128::from(payment.amount_minor - payment.amount_minor.min(hold.held_minor));
+    let beyond_minor = payment.amount_minor - payment.amount_minor.min(hold.held_minor);
     let held_before_minor = hold.held_minor;
     hold.captured_minor += payment.amount_minor;
     hold.held_minor -= payment.amount_minor.min(hold.held_minor);
@@ -32,11 +33,43 @@ pub(super) fn capture<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
         holds::unlist(&payment.debit_account, &mut payer, &hold, context.state)?;
     }
     let hold_minor = hold.held_minor - held_before_minor;
-    let take = Take { hold_minor, needed_minor: beyond_minor, funds: Funds::Checked };
+    let rest = if is_final { Rest::Released } else { Rest::Kept };
+    count(beyond_minor, request, &payer, &identity, rest, context)?;
+    let take = Take { hold_minor, needed_minor: i128::from(beyond_minor), funds: Funds::Checked };
     let (book, payer) = request.debit(payer, take, context)?;
     let update = Update { status: StatusCode::ACSC, code: OK, reason: "captured", at: payment.created_at };
     let authorisation = Authorisation { identity, outcome, hold, update: is_final.then_some(update) };
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: Some(authorisation), exchange: None })
+    Ok(Decided { authorisation: Some(authorisation), ..Decided::new(book, payer, Moves::Money) })
+}
+
+/// What becomes of what was counted with a hold and is not taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Kept,
+    Released,
+}
+
+/// The payment uses from now on what its authorisation has used, and beside it what was not held.
+fn count(
+    beyond_minor: i64,
+    request: &Request<'_>,
+    payer: &Account,
+    authorisation: &[u8],
+    rest: Rest,
+    context: &mut Context<'_>,
+) -> Result<(), Stop> {
+    let own = request.payment.identity();
+    let held_minor = request.payment.amount_minor - beyond_minor;
+    payment_limits::capture(authorisation, &own, held_minor, context.state)?;
+    if beyond_minor > 0 {
+        let means = payment_limits::means(authorisation, context.state)?;
+        let asked = Asked::beyond_hold(request.payment, payer, beyond_minor, means.as_ref());
+        payment_limits::check(&asked, Enforcement::Count, context)?.write(&own, context.state)?;
+    }
+    if rest == Rest::Released {
+        payment_limits::release(authorisation, context.state)?;
+    }
+    Ok(())
 }
 
 /// The percentage is of what is authorised; a fraction of a minor unit is not allowed beyond it.
@@ -59,6 +92,14 @@ pub(super) fn force_post<'a>(request: &Request<'a>, context: &mut Context<'_>) -
     admit_debit(&payer)?;
     let mut authorisation = None;
     let mut hold_minor = 0;
+    let mut counts = Counts::default();
+    match &authorised {
+        Some((identity, hold, _)) if hold.state == HoldState::Open => {
+            let beyond_minor = payment.amount_minor - payment.amount_minor.min(hold.held_minor);
+            count(beyond_minor, request, &payer, identity, Rest::Released, context)?;
+        }
+        _ => counts = payment_limits::check(&Asked::of(payment, &payer), Enforcement::Count, context)?,
+    }
     if let Some((identity, mut hold, outcome)) = authorised {
         hold_minor = -take_all(&mut hold, request, &mut payer, context)?;
         let update = Update { status: StatusCode::ACSC, code: OK, reason: "captured", at: payment.created_at };
@@ -66,7 +107,7 @@ pub(super) fn force_post<'a>(request: &Request<'a>, context: &mut Context<'_>) -
     }
     let take = Take { hold_minor, needed_minor: 0, funds: Funds::Forced };
     let (book, payer) = request.debit(payer, take, context)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation, exchange: None })
+    Ok(Decided { authorisation, counts, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// Ends the hold as captured, however it stands, and returns what was set aside until now.

@@ -5,6 +5,8 @@
 use tidemill_core::{Class, CodeSpec};
 use tidemill_schemas::PaymentType;
 
+pub use super::payment_limits::codes::*;
+
 /// Payments first, then accounts, then what must never be.
 pub(super) const CODES: &[CodeSpec] = &[
     IDEMPOTENCY_CONFLICT,
@@ -28,6 +30,20 @@ pub(super) const CODES: &[CodeSpec] = &[
     CREDIT_ACCOUNT_CLOSED,
     DEBIT_ACCOUNT_FROZEN,
     CREDIT_ACCOUNT_FROZEN,
+    MERCHANT_NOT_ALLOWED,
+    MERCHANT_CATEGORY_NOT_ALLOWED,
+    MERCHANT_COUNTRY_NOT_ALLOWED,
+    AMOUNT_LIMIT_EXCEEDED,
+    DAY_AMOUNT_LIMIT_EXCEEDED,
+    DAY_COUNT_LIMIT_EXCEEDED,
+    WEEK_AMOUNT_LIMIT_EXCEEDED,
+    WEEK_COUNT_LIMIT_EXCEEDED,
+    MONTH_AMOUNT_LIMIT_EXCEEDED,
+    MONTH_COUNT_LIMIT_EXCEEDED,
+    ROLLING_AMOUNT_LIMIT_EXCEEDED,
+    ROLLING_COUNT_LIMIT_EXCEEDED,
+    LIFETIME_AMOUNT_LIMIT_EXCEEDED,
+    LIFETIME_COUNT_LIMIT_EXCEEDED,
     LIMIT_EXCEEDED,
     AMOUNT_OVERFLOW,
     INSUFFICIENT_FUNDS,
@@ -86,6 +102,20 @@ codes_in_order! {
         CreditAccountClosed => CREDIT_ACCOUNT_CLOSED,
         DebitAccountFrozen => DEBIT_ACCOUNT_FROZEN,
         CreditAccountFrozen => CREDIT_ACCOUNT_FROZEN,
+        MerchantNotAllowed => MERCHANT_NOT_ALLOWED,
+        MerchantCategoryNotAllowed => MERCHANT_CATEGORY_NOT_ALLOWED,
+        MerchantCountryNotAllowed => MERCHANT_COUNTRY_NOT_ALLOWED,
+        AmountLimitExceeded => AMOUNT_LIMIT_EXCEEDED,
+        DayAmountLimitExceeded => DAY_AMOUNT_LIMIT_EXCEEDED,
+        DayCountLimitExceeded => DAY_COUNT_LIMIT_EXCEEDED,
+        WeekAmountLimitExceeded => WEEK_AMOUNT_LIMIT_EXCEEDED,
+        WeekCountLimitExceeded => WEEK_COUNT_LIMIT_EXCEEDED,
+        MonthAmountLimitExceeded => MONTH_AMOUNT_LIMIT_EXCEEDED,
+        MonthCountLimitExceeded => MONTH_COUNT_LIMIT_EXCEEDED,
+        RollingAmountLimitExceeded => ROLLING_AMOUNT_LIMIT_EXCEEDED,
+        RollingCountLimitExceeded => ROLLING_COUNT_LIMIT_EXCEEDED,
+        LifetimeAmountLimitExceeded => LIFETIME_AMOUNT_LIMIT_EXCEEDED,
+        LifetimeCountLimitExceeded => LIFETIME_COUNT_LIMIT_EXCEEDED,
         LimitExceeded => LIMIT_EXCEEDED,
         AmountOverflow => AMOUNT_OVERFLOW,
         InsufficientFunds => INSUFFICIENT_FUNDS,
@@ -118,6 +148,9 @@ impl PaymentCode {
         let is_of_hold = matches!(payment_type, Type::Increment | Type::Capture | Type::Void | Type::ForcePost);
         let gives_back =
             matches!(payment_type, Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal);
+        // What is owed already is counted and not refused.
+        let is_owed = matches!(payment_type, Type::Capture | Type::ForcePost | Type::Chargeback);
+        let is_limited = takes_money && !is_owed;
         match self {
             Self::IdempotencyConflict | Self::DebitAccountNotFound | Self::CurrencyMismatch => true,
             Self::DebitAccountClosed | Self::DebitAccountFrozen | Self::AmountOverflow => takes_money,
@@ -133,6 +166,19 @@ impl PaymentCode {
             Self::HoldExpired => payment_type == Type::Authorise || (is_of_hold && payment_type != Type::ForcePost),
             Self::LimitExceeded => payment_type == Type::Authorise || payment_type.can_be_scheduled(),
             Self::InsufficientFunds => takes_money && !matches!(payment_type, Type::ForcePost | Type::Chargeback),
+            Self::MerchantNotAllowed | Self::MerchantCategoryNotAllowed | Self::MerchantCountryNotAllowed => is_limited,
+            Self::AmountLimitExceeded
+            | Self::DayAmountLimitExceeded
+            | Self::WeekAmountLimitExceeded
+            | Self::MonthAmountLimitExceeded
+            | Self::RollingAmountLimitExceeded
+            | Self::LifetimeAmountLimitExceeded => is_limited,
+            // An increment is no further payment.
+            Self::DayCountLimitExceeded
+            | Self::WeekCountLimitExceeded
+            | Self::MonthCountLimitExceeded
+            | Self::RollingCountLimitExceeded
+            | Self::LifetimeCountLimitExceeded => is_limited && payment_type != Type::Increment,
             // Only the credit account's owner knows; the money comes back with these as its reason.
             Self::CreditAccountNotFound | Self::CreditAccountClosed | Self::CreditAccountFrozen => false,
         }

@@ -11,6 +11,7 @@ use tidemill_schemas::{EntryKind, Exchange, Instruction, PaymentType};
 use super::accounts::{Account, Internal};
 use super::book::{Book, Line, Overflow, Slot};
 use super::codes::PaymentCode;
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Decided, Funds, Moves, Request, Stop, admit_debit};
 
 pub(super) fn exchange<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Result<Decided<'a>, Stop> {
@@ -19,7 +20,9 @@ pub(super) fn exchange<'a>(request: &Request<'a>, context: &mut Context<'_>) -> 
     let Some(exchange) = request.exchange else {
         return Err(Reject::new(&BUG).because("no processor before the ledger has priced the exchange").into());
     };
-    debit(request, payer, exchange, Swap::sale(exchange), Funds::Checked, context)
+    let counts = payment_limits::check(&Asked::of(request.payment, &payer), Enforcement::Refuse, context)?;
+    let decided = debit(request, payer, exchange, Swap::sale(exchange), Funds::Checked, context)?;
+    Ok(Decided { counts, ..decided })
 }
 
 /// Posts a swap at the debit account in a book of its own. Checks `amount_overflow` and `insufficient_funds`.
@@ -40,7 +43,7 @@ pub(super) fn debit<'a>(
         return Err(PaymentCode::InsufficientFunds.into());
     }
     let exchange = Some(Box::new(exchange.clone()));
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange })
+    Ok(Decided { exchange, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// What an exchange changes in the task where it is decided. Signed: what an account gives is less than zero.

@@ -7,6 +7,7 @@ use tidemill_schemas::PaymentType;
 
 use super::codes::PaymentCode;
 use super::exchanges::{self, Swap};
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Decided, Funds, Moves, Request, Stop, Take, admit_debit};
 use super::receipts::{self, RECEIPTS, Receipt};
 use super::{Config, WhenSpent};
@@ -20,21 +21,27 @@ pub(super) fn give_back<'a>(request: &Request<'a>, context: &mut Context<'_>) ->
     let mut receipt = RECEIPTS.get(context.state, &key)?.ok_or(PaymentCode::ReferenceNotFound)?;
     check(&receipt, payment.payment_type, payment.amount_minor)?;
     admit_debit(&payer)?;
-    if payment.payment_type == PaymentType::Reverse {
-        receipt.reversed = true;
-    } else {
-        receipt.given_back_minor += payment.amount_minor;
+    let mut fee_back = None;
+    match payment.payment_type {
+        PaymentType::Reverse => receipt.reversed = true,
+        PaymentType::Chargeback => receipt.given_back_minor += payment.amount_minor,
+        _ => fee_back = receipt.refund(payment.amount_minor),
     }
     let funds = funds(payment.payment_type, request.config);
+    let enforcement = match funds {
+        Funds::Checked => Enforcement::Refuse,
+        Funds::Forced => Enforcement::Count,
+    };
+    let counts = payment_limits::check(&Asked::of(payment, &payer), enforcement, context)?;
     if let Some(exchange) = receipt.exchange.as_deref() {
         let decided = exchanges::debit(request, payer, exchange, Swap::undoing(exchange), funds, context)?;
         RECEIPTS.put(context.state, &key, &receipt)?;
-        return Ok(decided);
+        return Ok(Decided { counts, ..decided });
     }
     let take = Take { hold_minor: 0, needed_minor: i128::from(payment.amount_minor), funds };
     let (book, payer) = request.debit(payer, take, context)?;
     RECEIPTS.put(context.state, &key, &receipt)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange: None })
+    Ok(Decided { fee_back, counts, ..Decided::new(book, payer, Moves::Money) })
 }
 
 /// Checks `reference_not_open`, `reference_mismatch`, `refund_exceeds_captured` and `already_reversed`.

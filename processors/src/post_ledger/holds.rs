@@ -11,13 +11,14 @@
 use serde::{Deserialize, Serialize};
 use tidemill_core::{AnyEvent, Context, EventTime, Meta, Reject, State, StateError, StateValue, Store};
 use tidemill_schemas::payment::identity_parts;
-use tidemill_schemas::{Instruction, InstructionKind, PaymentType, StatusCode};
+use tidemill_schemas::{FeeRefund, Instruction, InstructionKind, PaymentType, StatusCode};
 
 use super::accounts::{ACCOUNTS, Account, NO_EXPIRY};
 use super::answers::{self, Update};
 use super::book::{Book, Overflow, Voucher};
 use super::codes::{HOLD_EXPIRED, LEDGER_UNBALANCED, OK};
 use super::outcomes::{PAYMENT_OUTCOMES, PaymentOutcome};
+use super::payment_limits;
 
 /// Keyed by account, `expires_at` and number, so that those of an account lie side by side and the first ends first.
 pub const OPEN_HOLDS: Store<OpenHold> = Store::new("open_holds");
@@ -139,6 +140,7 @@ fn give_free(
     };
     let Some(mut hold) = outcome.hold else { return Err(broken("an open hold is no hold")) };
     let held_minor = hold.end(how);
+    payment_limits::release(identity, context.state)?;
     unlist(account_id, account, &hold, context.state)?;
     let currency = account.currency;
     let voucher = Voucher {
@@ -194,6 +196,10 @@ pub(super) fn announce(identity: &[u8], outcome: &PaymentOutcome, at: EventTime,
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
+        channel: None,
     });
     context.effects.emit("instructions", announcement);
 }

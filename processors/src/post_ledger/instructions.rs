@@ -3,7 +3,7 @@
 //!
 //! The engine reads each instruction exactly once, so none is remembered.
 
-use tidemill_core::{AnyEvent, Context, Flow, Meta, Outcome, Reject};
+use tidemill_core::{AnyEvent, Context, Flow, Meta, Outcome, Reject, StateError};
 use tidemill_schemas::payment::identity;
 use tidemill_schemas::{
     Alert, EntryKind, Instruction, InstructionKind, PaymentStatus, PaymentType, PostingDates, StatusCode, StatusPhase,
@@ -14,8 +14,8 @@ use super::book::{self, Book, Line, Overflow, Slot, Voucher};
 use super::codes::{IN_SUSPENSE, LEDGER_UNBALANCED, PaymentCode};
 use super::exchanges::Swap;
 use super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
-use super::receipts::{self, INCOMING_HOLDS, IncomingHold};
-use super::{Config, journals, links, scheduled};
+use super::receipts::{self, FeeBack, INCOMING_HOLDS, IncomingHold};
+use super::{Config, journals, links, payment_limits, scheduled};
 
 pub(super) fn process(instruction: &Instruction, config: Config, context: &mut Context<'_>) -> Result<Flow, Reject> {
     let (addressed_to, amount_minor_min) = match instruction.kind {
@@ -27,6 +27,7 @@ pub(super) fn process(instruction: &Instruction, config: Config, context: &mut C
     };
     let is_sound = instruction.amount_minor >= amount_minor_min
         && instruction.fee_minor >= 0
+        && instruction.fee_back_minor >= 0
         && instruction.account_id == *addressed_to;
     if !is_sound {
         return Err(Reject::new(&LEDGER_UNBALANCED).because("an instruction contradicts itself"));
@@ -74,24 +75,35 @@ fn book_credit<'a>(
         Ok(payee) => payee,
         Err(code) => return Ok(Err(code)),
     };
-    // Of a payment that is undone, the fee comes back with it.
-    let undone = links::undone(instruction, context.state)?.filter(|undone| config.return_fee && undone.fee_minor > 0);
-    let fee_schedule = undone.as_ref().map(|undone| undone.fee_schedule.clone());
+    let fee_back = fee_back(instruction, config, context)?;
     let mut book = Book::new(voucher(instruction, context));
     if let Some(exchange) = &instruction.exchange {
         book.set_quote(&exchange.quote);
     }
-    if let Some(fee_schedule) = fee_schedule {
-        book.set_fee_schedule(fee_schedule);
-    }
     let account = book.add(instruction.account_id.clone(), payee);
     let contra = book.add_internal(Internal::InTransit, context.state)?;
     let mut posted = book.post(Line::of(EntryKind::Credit, account, contra, instruction.amount_minor, 2));
-    if let Some(undone) = undone {
+    if let Some(FeeBack { minor, schedule }) = fee_back {
+        book.set_fee_schedule(schedule);
         let fees = book.add_internal(Internal::Fees, context.state)?;
-        posted = posted.and_then(|()| book.post(Line::of(EntryKind::Fee, account, fees, undone.fee_minor, 2)));
+        posted = posted.and_then(|()| book.post(Line::of(EntryKind::Fee, account, fees, minor, 2)));
     }
     Ok(posted.map(|()| book).map_err(|Overflow| PaymentCode::AmountOverflow))
+}
+
+/// What of a fee comes back with the money: all of it with a payment that is undone, where fees are returned at all, and with
+/// a refund what its receipt has said.
+fn fee_back(
+    instruction: &Instruction,
+    config: Config,
+    context: &mut Context<'_>,
+) -> Result<Option<FeeBack>, StateError> {
+    if instruction.fee_back_minor > 0 {
+        let (minor, schedule) = (instruction.fee_back_minor, instruction.fee_schedule.clone().unwrap_or_default());
+        return Ok(Some(FeeBack { minor, schedule }));
+    }
+    let undone = links::undone(instruction, context.state)?.filter(|undone| config.return_fee && undone.fee_minor > 0);
+    Ok(undone.map(|undone| FeeBack { minor: undone.fee_minor, schedule: undone.fee_schedule }))
 }
 
 /// Whether the account takes credits, by the same rules and in the same order on both sides.
@@ -177,7 +189,9 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
     if matches!(aftermath, Aftermath::Returned(_)) {
         links::returned(instruction, context)?;
     }
-    context.effects.emit("status", status(instruction, code, &reason, fee_back_minor));
+    // Wherever it stands now, it has not been spent.
+    payment_limits::returned(instruction, context.state)?;
+    context.effects.emit("status", status(instruction, outcome.as_ref(), code, &reason, fee_back_minor));
     if let Some(outcome) = outcome {
         PAYMENT_OUTCOMES.put(context.state, &key, &PaymentOutcome { aftermath, ..outcome })?;
     }
@@ -186,6 +200,7 @@ fn take_back(instruction: &Instruction, config: Config, context: &mut Context<'_
 
 /// What was given for a journal that failed comes back, or stands in suspense. Its sender has been told already.
 fn uncollect(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Reject> {
+    journals::uncount_leg(instruction, context)?;
     let voucher = voucher(instruction, context);
     let payer = ACCOUNTS.get(context.state, instruction.account_id.as_bytes())?;
     if let Ok(payer) = admit(payer, instruction) {
@@ -264,19 +279,31 @@ pub(super) fn voucher<'a>(instruction: &'a Instruction, context: &Context<'_>) -
     }
 }
 
-fn status(instruction: &Instruction, code: String, reason: &str, fee_back_minor: i64) -> AnyEvent {
-    let swap = Swap::behind(instruction);
+fn status(
+    instruction: &Instruction,
+    outcome: Option<&PaymentOutcome>,
+    code: String,
+    reason: &str,
+    fee_back_minor: i64,
+) -> AnyEvent {
+    let is_journal = instruction.payment_type == PaymentType::Journal;
+    // What came back is less than what was asked for where the fee was taken out of it. Of a journal it is one leg.
+    let amount_minor = match (Swap::behind(instruction), outcome) {
+        (Some(swap), _) => -swap.own_minor,
+        (None, Some(outcome)) if !is_journal => outcome.amount_minor,
+        _ => instruction.amount_minor,
+    };
     Box::new(PaymentStatus {
         meta: Meta::default(),
         payment_id: instruction.payment_id.clone(),
         source: instruction.source.clone(),
         debit_account: instruction.debit_account.clone(),
         credit_account: instruction.credit_account.clone(),
-        amount_minor: swap.map_or(instruction.amount_minor, |swap| -swap.own_minor),
+        amount_minor,
         currency: own_currency(instruction).to_owned(),
         fee_minor: instruction.fee_minor - fee_back_minor,
         // The other legs of a journal have stayed where they went.
-        status: if instruction.payment_type == PaymentType::Journal { StatusCode::PART } else { StatusCode::RJCT },
+        status: if is_journal { StatusCode::PART } else { StatusCode::RJCT },
         phase: StatusPhase::Update,
         code,
         reason: Some(format!("returned: {reason}")),

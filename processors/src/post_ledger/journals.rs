@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{AnyEvent, Context, Meta, Reject, StateValue, Store};
+use tidemill_core::{AnyEvent, Context, Meta, Reject, StateError, StateValue, Store};
 use tidemill_schemas::payment::{PaymentBody, identity};
 use tidemill_schemas::{EntryKind, Instruction, InstructionKind, PaymentStatus, PaymentType, StatusCode, StatusPhase};
 
@@ -16,7 +16,8 @@ use super::accounts::{ACCOUNTS, Internal};
 use super::book::{Book, Line, Overflow, Slot};
 use super::codes::{LEDGER_UNBALANCED, OK, PaymentCode};
 use super::instructions;
-use super::outcomes::{Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::payment_limits::{self, Asked, Broken, Counts, Enforcement};
 use super::payments::{self, Decided, Moves, Request, Stop, admit_debit};
 
 /// Keyed by the journal's identity. Journals that are still collecting.
@@ -43,6 +44,7 @@ pub(super) fn journal<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
     let payment = request.payment;
     let payer = request.payer(context)?;
     admit_debit(&payer)?;
+    let counts = payment_limits::check(&Asked::of(payment, &payer), Enforcement::Refuse, context)?;
     let is_covered = !payer.kind.is_funds_checked() || payer.available_minor() >= i128::from(payment.amount_minor);
     let (contra, moves) = match payment.debits.is_empty() {
         true => (Internal::InTransit, Moves::Money),
@@ -55,7 +57,7 @@ pub(super) fn journal<'a>(request: &Request<'a>, context: &mut Context<'_>) -> R
     if !is_covered {
         return Err(PaymentCode::InsufficientFunds.into());
     }
-    Ok(Decided { book, payer, moves, hold: None, authorisation: None, exchange: None })
+    Ok(Decided { counts, ..Decided::new(book, payer, moves) })
 }
 
 /// Remembers the journal and asks the other payers. `model` is the instruction as it would go to a payee.
@@ -108,11 +110,12 @@ pub(super) fn send(
 /// A further payer gives what it is asked for, or says why not.
 pub(super) fn collect(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), Reject> {
     let (amount_minor, reason) = match book_collect(instruction, context) {
-        Ok(book) => {
+        Ok((book, counts)) => {
             book.write(context)?;
+            count_leg(instruction, counts, context)?;
             (instruction.amount_minor, None)
         }
-        Err(Stop::Refused(code)) => (0, Some(code.spec().code.to_owned())),
+        Err(Stop::Refused(code) | Stop::Limited(Broken { code, .. })) => (0, Some(code.spec().code.to_owned())),
         Err(Stop::Broken(reject)) => return Err(reject),
     };
     let answer: AnyEvent = Box::new(Instruction {
@@ -127,10 +130,31 @@ pub(super) fn collect(instruction: &Instruction, context: &mut Context<'_>) -> R
     Ok(())
 }
 
-fn book_collect<'a>(instruction: &'a Instruction, context: &mut Context<'_>) -> Result<Book<'a>, Stop> {
+/// What a leg uses of limits is not that of a payment which this account has made under the same id.
+fn leg_key(instruction: &Instruction) -> Vec<u8> {
+    let Instruction { source, account_id, payment_id, .. } = instruction;
+    [b"leg".as_slice(), &identity(source, account_id, payment_id)].concat()
+}
+
+fn count_leg(instruction: &Instruction, counts: Counts, context: &mut Context<'_>) -> Result<(), Reject> {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let key = leg_key(instruction);
+    counts.write(&key, context.state)?;
+    Ok(outcomes::remember_leg(&key, instruction.event_time, context.state)?)
+}
+
+/// A leg of a journal that failed is as if it had not been.
+pub(super) fn uncount_leg(instruction: &Instruction, context: &mut Context<'_>) -> Result<(), StateError> {
+    payment_limits::release(&leg_key(instruction), context.state)
+}
+
+fn book_collect<'a>(instruction: &'a Instruction, context: &mut Context<'_>) -> Result<(Book<'a>, Counts), Stop> {
     let id = &instruction.account_id;
     let payer = payments::payer(id, &instruction.currency, instruction.event_time, context)?;
     admit_debit(&payer)?;
+    let counts = payment_limits::check(&Asked::leg(instruction, &payer), Enforcement::Refuse, context)?;
     let is_covered = !payer.kind.is_funds_checked() || payer.available_minor() >= i128::from(instruction.amount_minor);
     let mut book = Book::new(instructions::voucher(instruction, context));
     let account = book.add(id.clone(), payer);
@@ -139,7 +163,7 @@ fn book_collect<'a>(instruction: &'a Instruction, context: &mut Context<'_>) -> 
     if !is_covered {
         return Err(PaymentCode::InsufficientFunds.into());
     }
-    Ok(book)
+    Ok((book, counts))
 }
 
 /// Takes in the answer of a further payer; the last one decides the journal.
@@ -180,6 +204,7 @@ pub(super) fn collected(instruction: &Instruction, context: &mut Context<'_>) ->
         }
         Some(code) => {
             fail(instruction, &journal, book, [clearing, in_transit], context)?;
+            payment_limits::release(&identity, context.state)?;
             let aftermath = Aftermath::Refused(code.clone());
             conclude(instruction, &identity, StatusCode::RJCT, &code, aftermath, &journal, context)
         }

@@ -2,11 +2,12 @@
 
 use tidemill_core::{Context, Reject, State, StateError};
 use tidemill_schemas::payment::identity;
-use tidemill_schemas::{Instruction, PaymentType};
+use tidemill_schemas::{FeeRefund, Instruction, PaymentType};
 
 use super::Config;
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
-use super::receipts::{self, RECEIPTS, Receipt};
+use super::payment_limits;
+use super::receipts::{self, RECEIPTS, Receipt, RefundableFee};
 
 /// The payment that an arriving reversal undoes, if its outcome is still known.
 pub(super) fn undone(instruction: &Instruction, state: &mut dyn State) -> Result<Option<PaymentOutcome>, StateError> {
@@ -34,10 +35,12 @@ pub(super) fn credited(instruction: &Instruction, config: Config, context: &mut 
             reversed: false,
             at: instruction.event_time,
             exchange: instruction.exchange.clone(),
+            fee: refundable_fee(instruction).map(Box::new),
         };
         let key = receipts::key(credit_account, source, debit_account, payment_id);
         outcomes::remember_receipt(context, &key, receipt, config)?;
     }
+    payment_limits::credited(instruction, context.state)?;
     if let Some(identity) = undone_identity(instruction)
         && let Some(undone) = PAYMENT_OUTCOMES.get(context.state, &identity)?
     {
@@ -51,10 +54,24 @@ pub(super) fn credited(instruction: &Instruction, config: Config, context: &mut 
         // Once the chargeback is forgotten, what it took counts as given back for good.
         if let Some(original) = chargeback.and_then(|chargeback| chargeback.reference) {
             let key = receipts::key(credit_account, source, debit_account, &original);
-            restore(&key, instruction.amount_minor, context.state)?;
+            if let Some(mut receipt) = RECEIPTS.get(context.state, &key)? {
+                receipt.given_back_minor = receipt.given_back_minor.saturating_sub(instruction.amount_minor).max(0);
+                RECEIPTS.put(context.state, &key, &receipt)?;
+            }
         }
     }
     Ok(())
+}
+
+fn refundable_fee(instruction: &Instruction) -> Option<RefundableFee> {
+    let is_refundable = instruction.fee_refund != FeeRefund::Kept && instruction.fee_minor > 0;
+    is_refundable.then(|| RefundableFee {
+        schedule: instruction.fee_schedule.clone().unwrap_or_default(),
+        refund: instruction.fee_refund,
+        fee_minor: instruction.fee_minor,
+        refunded_minor: 0,
+        back_minor: 0,
+    })
 }
 
 /// Money that was given back has come back: the payment is as if it had not been.
@@ -62,24 +79,16 @@ pub(super) fn returned(instruction: &Instruction, context: &mut Context<'_>) -> 
     let Instruction { payment_type, source, debit_account, credit_account, .. } = instruction;
     let Some(reference) = instruction.reference.as_deref() else { return Ok(()) };
     let key = receipts::key(debit_account, source, credit_account, reference);
+    let Some(mut receipt) = RECEIPTS.get(context.state, &key)? else { return Ok(()) };
     match payment_type {
-        PaymentType::Reverse => {
-            if let Some(receipt) = RECEIPTS.get(context.state, &key)? {
-                RECEIPTS.put(context.state, &key, &Receipt { reversed: false, ..receipt })?;
-            }
+        PaymentType::Reverse => receipt.reversed = false,
+        PaymentType::Chargeback => {
+            receipt.given_back_minor = receipt.given_back_minor.saturating_sub(instruction.amount_minor).max(0);
         }
-        PaymentType::Refund | PaymentType::Chargeback | PaymentType::ChargebackReversal => {
-            restore(&key, instruction.amount_minor, context.state)?;
+        PaymentType::Refund | PaymentType::ChargebackReversal => {
+            receipt.undo_refund(instruction.amount_minor, instruction.fee_back_minor);
         }
-        _ => {}
+        _ => return Ok(()),
     }
-    Ok(())
-}
-
-fn restore(key: &[u8], amount_minor: i64, state: &mut dyn State) -> Result<(), StateError> {
-    if let Some(mut receipt) = RECEIPTS.get(state, key)? {
-        receipt.given_back_minor = receipt.given_back_minor.saturating_sub(amount_minor).max(0);
-        RECEIPTS.put(state, key, &receipt)?;
-    }
-    Ok(())
+    Ok(RECEIPTS.put(context.state, &key, &receipt)?)
 }

@@ -11,7 +11,8 @@
 //!
 //! Stores: `accounts`, `payment_outcomes`, `payment_outcomes_by_age`, `payment_outcomes_sweep`, `open_holds`, `receipts`,
 //! `receipts_by_age`, `incoming_holds`, `open_journals`, `scheduled_payments`, `due_payments`,
-//! `account_request_outcomes`.
+//! `account_request_outcomes`, `limit_usages`, `limited_payments`. Reference table: `payment_limits`, see
+//! `payment_limits/mod.rs`.
 //!
 //! Promises:
 //! - Changes of one record add up to zero per currency; see `Book::write`, which refuses to write anything else.
@@ -43,6 +44,7 @@ mod instructions;
 pub mod journals;
 mod links;
 pub mod outcomes;
+pub mod payment_limits;
 mod payments;
 pub mod receipts;
 pub mod scheduled;
@@ -54,12 +56,12 @@ use serde::Deserialize;
 use tidemill_core::processor::{MovesMoney, Signature};
 use tidemill_core::settings::SettingsError;
 use tidemill_core::{
-    Answer, AnyEvent, Class, Context, Flow, KeySpace, PortSpec, Processor, ProcessorSpec, Reject, Settings, StateError,
-    StoreSpec,
+    Answer, AnyEvent, Class, Context, Flow, KeySpace, PortSpec, Processor, ProcessorSpec, ReferenceSpec,
+    ReferenceTable, Reject, Settings, StateError, StoreSpec,
 };
 use tidemill_schemas::{
-    AccountBalance, AccountCommand, AccountStatus, Alert, Instruction, LedgerEntry, PaymentStatus, PricedPayment,
-    ScoredPayment,
+    AccountBalance, AccountCommand, AccountStatus, Alert, Instruction, LedgerEntry, PaymentLimit, PaymentStatus,
+    PricedPayment, ScoredPayment,
 };
 
 use self::account_commands::ACCOUNT_REQUEST_OUTCOMES;
@@ -67,6 +69,7 @@ use self::accounts::ACCOUNTS;
 use self::holds::OPEN_HOLDS;
 use self::journals::OPEN_JOURNALS;
 use self::outcomes::{OUTCOMES_BY_AGE, PAYMENT_OUTCOMES, SWEEP};
+use self::payment_limits::{LIMIT_USAGES, LIMITED_PAYMENTS, LimitTable, PAYMENT_LIMITS};
 use self::receipts::{INCOMING_HOLDS, RECEIPTS, RECEIPTS_BY_AGE};
 use self::scheduled::{DUE_PAYMENTS, SCHEDULED_PAYMENTS};
 
@@ -91,6 +94,8 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         store(SCHEDULED_PAYMENTS.name(), "Payments that wait for their time."),
         store(DUE_PAYMENTS.name(), "When each payment that waits is due."),
         store(ACCOUNT_REQUEST_OUTCOMES.name(), "The first outcome of each account request."),
+        store(LIMIT_USAGES.name(), "What has been used of the limits of each account."),
+        store(LIMITED_PAYMENTS.name(), "What each payment has used of limits."),
     ],
     ports: &[
         PortSpec { name: "status", kind: PaymentStatus::KIND, summary: "What became of each payment." },
@@ -100,7 +105,12 @@ pub static SPEC: ProcessorSpec = ProcessorSpec {
         PortSpec { name: "account_status", kind: AccountStatus::KIND, summary: "The answer to each account request." },
         PortSpec { name: "alerts", kind: Alert::KIND, summary: "Money that needs a person." },
     ],
-    references: &[],
+    references: &[ReferenceSpec {
+        name: PAYMENT_LIMITS,
+        kind: PaymentLimit::KIND,
+        summary: "How much, how often and to whom accounts may pay, effective-dated by the payment's created_at.",
+        build: build_limits,
+    }],
     codes: codes::CODES,
     decodes: None,
     moves_money: MovesMoney::Yes,
@@ -123,6 +133,17 @@ reverse_when_spent = "refuse"
 scheduled_per_account_max = 1_000
 scheduled_grace_minutes = 15
 retry_minutes = 1_440
+
+[[limits]]
+name = "everyday"
+version = "1"
+effective_from = "2000-01-01T00:00:00Z"
+currency = "EUR"
+window = "day"
+zone = "Europe/Berlin"
+amount_minor_max = 1_000_000
+payments_max = 100
+gives_back = ["reverse", "refund"]
 "#;
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -180,8 +201,15 @@ struct PostLedger {
     config: Config,
 }
 
+fn build_limits(settings: &Settings) -> Result<Box<dyn ReferenceTable>, Vec<SettingsError>> {
+    Ok(Box::new(LimitTable::from_settings(settings)?))
+}
+
 fn build(settings: &Settings) -> Result<Box<dyn Processor>, Vec<SettingsError>> {
-    let config: Config = settings.parse()?;
+    // The limits are for their table.
+    let mut own = settings.clone();
+    own.0.remove("limits");
+    let config: Config = own.parse()?;
     let ranges = [
         ("outcome_retention_days", config.outcome_retention_days, 1..=3_650),
         ("refund_days", config.refund_days, 1..=3_650),

@@ -14,6 +14,7 @@ use tidemill_schemas::{Exchange, PaymentType, StatusCode};
 use super::Config;
 use super::accounts::CurrencyCode;
 use super::holds::{self, Hold, HoldState};
+use super::payment_limits::{self, Memory};
 use super::receipts::{RECEIPTS, RECEIPTS_BY_AGE, Receipt};
 use super::scheduled;
 use crate::age_queue::{AgeQueue, Ends};
@@ -130,6 +131,13 @@ pub(super) fn remember(
     Ok(is_due.then_some(now))
 }
 
+/// Lets a leg of a journal, which has no outcome here, be forgotten in its turn.
+pub(super) fn remember_leg(key: &[u8], at: EventTime, state: &mut dyn State) -> Result<(), StateError> {
+    let mut sweep = SWEEP.get(state, SWEEP_KEY)?.unwrap_or_default();
+    OUTCOMES_BY_AGE.push(&mut sweep.outcomes, state, sweep.clock.unwrap_or(at), key)?;
+    SWEEP.put(state, SWEEP_KEY, &sweep)
+}
+
 /// Gives free holds of accounts that no record touches.
 pub(super) fn end_holds(now: EventTime, context: &mut Context<'_>) -> Result<(), Reject> {
     let sweep = SWEEP.get(context.state, SWEEP_KEY)?.unwrap_or_default();
@@ -200,17 +208,25 @@ fn before(now: EventTime, days: u32) -> EventTime {
     EventTime(now.0.saturating_sub(i64::from(days).saturating_mul(DAY_MICROS)))
 }
 
-/// An authorisation whose hold is open, and a payment that waits for its time, go to the end of the queue: their turn comes
+/// An authorisation whose hold is open, a payment that waits for its time, and one that the window of a limit still needs, go to the end of the queue: their turn comes
 /// again. So does the turn of an outcome that was recorded anew, which stands in the queue twice.
 fn forget_outcomes(ends: &mut Ends, kept_since: EventTime, state: &mut dyn State) -> Result<(), StateError> {
     for _ in 0..SWEEP_ENTRIES_MAX {
         let Some(identity) = OUTCOMES_BY_AGE.pop(ends, state, kept_since)? else { break };
-        let Some(outcome) = PAYMENT_OUTCOMES.get(state, &identity)? else { continue };
+        let Some(outcome) = PAYMENT_OUTCOMES.get(state, &identity)? else {
+            if payment_limits::forget(&identity, kept_since, state)? == Memory::Kept {
+                OUTCOMES_BY_AGE.push(ends, state, kept_since, &identity)?;
+            }
+            continue;
+        };
         let is_open = outcome.hold.is_some_and(|hold| hold.state == HoldState::Open);
         if is_open || outcome.aftermath == Aftermath::Waiting {
             OUTCOMES_BY_AGE.push(ends, state, outcome.at, &identity)?;
         } else if outcome.at < kept_since {
-            PAYMENT_OUTCOMES.delete(state, &identity)?;
+            match payment_limits::forget(&identity, kept_since, state)? {
+                Memory::Forgotten => PAYMENT_OUTCOMES.delete(state, &identity)?,
+                Memory::Kept => OUTCOMES_BY_AGE.push(ends, state, outcome.at, &identity)?,
+            }
         }
     }
     Ok(())

@@ -3,7 +3,8 @@
 use tidemill_core::{AnyEvent, Context, EventTime, Flow, Meta, Outcome, Reject, StateError};
 use tidemill_schemas::payment::{PaymentBody, identity};
 use tidemill_schemas::{
-    Alert, EntryKind, Exchange, Instruction, InstructionKind, PaymentType, PostingDates, PricedPayment, StatusCode,
+    Alert, EntryKind, Exchange, FeeRefund, Instruction, InstructionKind, PaymentType, PostingDates, PricedPayment,
+    StatusCode,
 };
 
 use super::accounts::{ACCOUNTS, Account, CurrencyCode, Internal};
@@ -13,6 +14,8 @@ use super::codes::{OK, PaymentCode};
 use super::exchanges::Swap;
 use super::holds::{self, Hold};
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::payment_limits::{Broken, Counts};
+use super::receipts::FeeBack;
 use super::{Config, authorisations, captures, exchanges, give_back, journals, scheduled, transfers};
 use crate::fingerprint::Fingerprint;
 
@@ -20,6 +23,8 @@ use crate::fingerprint::Fingerprint;
 pub(super) struct Request<'a> {
     pub(super) payment: &'a PaymentBody,
     pub(super) fee_minor: i64,
+    /// What leaves for the credit account.
+    pub(super) sent_minor: i64,
     pub(super) fee_schedule: &'a str,
     pub(super) exchange: Option<&'a Exchange>,
     pub(super) dates: Option<PostingDates>,
@@ -29,6 +34,8 @@ pub(super) struct Request<'a> {
 /// Why judging ends early.
 pub(super) enum Stop {
     Refused(PaymentCode),
+    /// By a limit on payments, which can say what it leaves.
+    Limited(Broken),
     /// Not the payment's fault.
     Broken(Reject),
 }
@@ -68,6 +75,17 @@ pub(super) struct Decided<'a> {
     pub(super) authorisation: Option<Authorisation>,
     /// What is sold and bought, or on a reversal was.
     pub(super) exchange: Option<Box<Exchange>>,
+    /// What it uses of limits.
+    pub(super) counts: Counts,
+    /// What comes back of the fee of the payment that is given back.
+    pub(super) fee_back: Option<FeeBack>,
+}
+
+impl<'a> Decided<'a> {
+    pub(super) fn new(book: Book<'a>, payer: Slot, moves: Moves) -> Self {
+        let counts = Counts::default();
+        Self { book, payer, moves, hold: None, authorisation: None, exchange: None, counts, fee_back: None }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,6 +122,9 @@ pub(super) fn process(priced: PricedPayment, config: Config, context: &mut Conte
     match carry_out(&priced, body, &identity, config, context) {
         Ok(()) => Ok(Flow::Done(Outcome::Posted)),
         Err(Stop::Refused(code)) => Err(Reject::new(code.spec()).about(Box::new(priced))),
+        Err(Stop::Limited(Broken { code, detail })) => {
+            Err(Reject::new(code.spec()).because(detail).about(Box::new(priced)))
+        }
         Err(Stop::Broken(reject)) => Err(reject),
     }
 }
@@ -153,10 +174,11 @@ fn carry_out(
         holds::announce(&identity, &outcome, payment.created_at, context);
     }
     decided.book.write(context)?;
+    decided.counts.write(identity, context.state)?;
     match decided.moves {
-        Moves::Money => send(priced, &outcome, customer.clone(), context),
+        Moves::Money => send(priced, &outcome, decided.fee_back, customer.clone(), context),
         Moves::Collecting => {
-            journals::open(payment, identity, &instruction(priced, &outcome, customer.clone()), context)?;
+            journals::open(payment, identity, &instruction(priced, &outcome, None, customer.clone()), context)?;
         }
         Moves::Later => scheduled::keep(identity, priced, payment.execute_at.unwrap_or(payment.created_at), context)?,
         Moves::Hold | Moves::Nothing => {}
@@ -210,9 +232,9 @@ pub(super) struct Take {
 
 impl<'a> Request<'a> {
     pub(super) fn of(priced: &'a PricedPayment, config: Config) -> Self {
-        let PricedPayment { payment, fee_minor, fee_schedule, exchange, dates } = priced;
-        let (exchange, dates) = (exchange.as_deref(), *dates);
-        Self { payment, fee_minor: *fee_minor, fee_schedule, exchange, dates, config }
+        let PricedPayment { payment, fee_minor, fee_schedule, exchange, dates, fee_terms: _ } = priced;
+        let (exchange, dates, sent_minor) = (exchange.as_deref(), *dates, priced.sent_minor());
+        Self { payment, fee_minor: *fee_minor, sent_minor, fee_schedule, exchange, dates, config }
     }
 
     /// The debit account; see [`payer`].
@@ -256,7 +278,7 @@ impl<'a> Request<'a> {
         let mut book = self.book(context);
         let account = book.add(self.payment.debit_account.clone(), payer);
         let contra = book.add_internal(Internal::InTransit, context.state)?;
-        let amount_minor = -i128::from(self.payment.amount_minor);
+        let amount_minor = -i128::from(self.sent_minor);
         let debit =
             Line { account, contra, kind: EntryKind::Debit, amount_minor, hold_minor: take.hold_minor, leg_no: 1 };
         book.post(debit)?;
@@ -299,10 +321,11 @@ pub(super) fn admit_debit(payer: &Account) -> Result<(), Stop> {
 pub(super) fn send(
     priced: &PricedPayment,
     outcome: &PaymentOutcome,
+    fee_back: Option<FeeBack>,
     customer: Option<String>,
     context: &mut Context<'_>,
 ) {
-    let model = instruction(priced, outcome, customer);
+    let model = instruction(priced, outcome, fee_back, customer);
     if priced.payment.credits.is_empty() {
         context.effects.emit("instructions", Box::new(model) as AnyEvent);
         return;
@@ -312,8 +335,19 @@ pub(super) fn send(
     }
 }
 
-fn instruction(priced: &PricedPayment, outcome: &PaymentOutcome, customer: Option<String>) -> Instruction {
+fn instruction(
+    priced: &PricedPayment,
+    outcome: &PaymentOutcome,
+    fee_back: Option<FeeBack>,
+    customer: Option<String>,
+) -> Instruction {
     let payment = &priced.payment;
+    let fee_refund = priced.fee_terms.refund;
+    let is_refundable = fee_refund != FeeRefund::Kept && priced.fee_minor > 0;
+    let (fee_back_minor, fee_schedule) = match fee_back {
+        Some(FeeBack { minor, schedule }) => (minor, Some(schedule)),
+        None => (0, is_refundable.then(|| priced.fee_schedule.clone())),
+    };
     let mut instruction = Instruction {
         meta: Meta::default(),
         kind: InstructionKind::Credit,
@@ -322,7 +356,7 @@ fn instruction(priced: &PricedPayment, outcome: &PaymentOutcome, customer: Optio
         account_id: payment.credit_account.clone(),
         debit_account: payment.debit_account.clone(),
         credit_account: payment.credit_account.clone(),
-        amount_minor: payment.amount_minor,
+        amount_minor: priced.sent_minor(),
         fee_minor: outcome.fee_minor,
         currency: payment.currency.clone(),
         reason: None,
@@ -334,6 +368,10 @@ fn instruction(priced: &PricedPayment, outcome: &PaymentOutcome, customer: Optio
         exchange: outcome.exchange.clone(),
         booking_date: priced.dates.map(|dates| dates.booking_date),
         value_date: priced.dates.map(|dates| dates.value_date),
+        fee_refund,
+        fee_back_minor,
+        fee_schedule,
+        channel: None,
     };
     let arriving = Swap::behind(&instruction).map(|swap| (swap.transit_minor, swap.transit_currency.to_owned()));
     if let Some((amount_minor, currency)) = arriving {

@@ -5,10 +5,12 @@
 //! later, so that one sender whose clock is fast makes nothing happen early. The task then sends itself an instruction, and the payment is carried out like any other in its place among the records of its account, by the
 //! books as they are then. For lack of funds it is tried again every `retry_minutes` until `retry_until`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use tidemill_core::{AnyEvent, Context, EventTime, Meta, Reject, StateError, StateValue, Store};
 use tidemill_schemas::payment::{identity, identity_parts};
-use tidemill_schemas::{Instruction, InstructionKind, PricedPayment, StatusCode, StatusPhase};
+use tidemill_schemas::{FeeRefund, Instruction, InstructionKind, PostingDates, PricedPayment, StatusCode, StatusPhase};
 
 use super::Config;
 use super::accounts::{ACCOUNTS, Account};
@@ -16,6 +18,7 @@ use super::answers::Answered;
 use super::book;
 use super::codes::{LEDGER_UNBALANCED, OK, PaymentCode};
 use super::outcomes::{self, Aftermath, PAYMENT_OUTCOMES, PaymentOutcome};
+use super::payment_limits::Broken;
 use super::payments::{self, Decided, Moves, Request, Stop};
 
 /// Keyed by the payment's identity.
@@ -61,7 +64,7 @@ pub(super) fn wait<'a>(
     let mut book = request.book(context);
     let payer = Account { waiting: payer.waiting + 1, last_event_time: now, ..payer.clone() };
     let payer = book.add(request.payment.debit_account.clone(), payer);
-    Ok(Some(Decided { book, payer, moves: Moves::Later, hold: None, authorisation: None, exchange: None }))
+    Ok(Some(Decided::new(book, payer, Moves::Later)))
 }
 
 /// Keeps a payment until it is due.
@@ -122,6 +125,10 @@ fn execution(scheduled: &Scheduled) -> AnyEvent {
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
+        channel: Some(payment.channel.clone()),
     })
 }
 
@@ -138,20 +145,19 @@ pub(super) fn execute(instruction: &Instruction, config: Config, context: &mut C
     let retries = priced.payment.retry_until.is_some_and(|until| retry_at <= until);
     // It is made now, as far as the books are concerned.
     priced.payment.created_at = due_at;
-    let told = match post(&priced, &outcome, config, context) {
-        Ok(()) => Told { status: StatusCode::ACSC, code: OK, reason: "executed", aftermath: Aftermath::Executed },
+    if let Some((booking_date, value_date)) = instruction.booking_date.zip(instruction.value_date) {
+        priced.dates = Some(PostingDates { booking_date, value_date });
+    }
+    let told = match post(&priced, &identity, &outcome, config, context) {
+        Ok(()) => Told::new(StatusCode::ACSC, OK, "executed", Aftermath::Executed),
         Err(Stop::Broken(reject)) => return Err(reject),
         Err(Stop::Refused(PaymentCode::InsufficientFunds)) if retries => {
             keep(&identity, &priced, retry_at, context)?;
             let code = PaymentCode::InsufficientFunds.spec().code;
-            Told { status: StatusCode::PDNG, code, reason: "tried again later", aftermath: Aftermath::Waiting }
+            Told::new(StatusCode::PDNG, code, "tried again later", Aftermath::Waiting)
         }
-        Err(Stop::Refused(code)) => {
-            let code = code.spec();
-            stop_waiting(&priced, context)?;
-            let aftermath = Aftermath::Refused(code.code.to_owned());
-            Told { status: StatusCode::RJCT, code: code.code, reason: code.summary, aftermath }
-        }
+        Err(Stop::Refused(code)) => refused(code, code.spec().summary, &priced, context)?,
+        Err(Stop::Limited(Broken { code, detail })) => refused(code, detail, &priced, context)?,
     };
     if told.aftermath != Aftermath::Waiting {
         SCHEDULED_PAYMENTS.delete(context.state, &identity)?;
@@ -162,8 +168,26 @@ pub(super) fn execute(instruction: &Instruction, config: Config, context: &mut C
 struct Told {
     status: StatusCode,
     code: &'static str,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     aftermath: Aftermath,
+}
+
+impl Told {
+    fn new(status: StatusCode, code: &'static str, reason: impl Into<Cow<'static, str>>, aftermath: Aftermath) -> Self {
+        Self { status, code, reason: reason.into(), aftermath }
+    }
+}
+
+/// For good.
+fn refused(
+    code: PaymentCode,
+    reason: impl Into<Cow<'static, str>>,
+    priced: &PricedPayment,
+    context: &mut Context<'_>,
+) -> Result<Told, Reject> {
+    let code = code.spec().code;
+    stop_waiting(priced, context)?;
+    Ok(Told::new(StatusCode::RJCT, code, reason, Aftermath::Refused(code.to_owned())))
 }
 
 fn tell(
@@ -179,7 +203,7 @@ fn tell(
         status: told.status,
         phase: StatusPhase::Update,
         code: told.code,
-        reason: Some(told.reason.to_owned()),
+        reason: Some(told.reason.into_owned()),
         fee_minor: if told.status == StatusCode::ACSC { priced.fee_minor } else { 0 },
         exchange: None,
     };
@@ -190,17 +214,19 @@ fn tell(
 
 fn post(
     priced: &PricedPayment,
+    identity: &[u8],
     outcome: &PaymentOutcome,
     config: Config,
     context: &mut Context<'_>,
 ) -> Result<(), Stop> {
     let request = Request::of(priced, config);
-    let Decided { mut book, payer, .. } = payments::judge(&request, context)?;
+    let Decided { mut book, payer, counts, .. } = payments::judge(&request, context)?;
     let account = book.account_mut(payer);
     account.waiting = account.waiting.saturating_sub(1);
     let customer = priced.payment.customer.clone().or_else(|| account.customer.clone());
     book.write(context)?;
-    payments::send(priced, outcome, customer, context);
+    counts.write(identity, context.state)?;
+    payments::send(priced, outcome, None, customer, context);
     Ok(())
 }
 
@@ -240,11 +266,11 @@ pub(super) fn cancel<'a>(request: &Request<'a>, context: &mut Context<'_>) -> Re
     DUE_PAYMENTS.delete(context.state, &due_key(due_at, &identity))?;
     payer.last_event_time = payer.now(payment.created_at);
     payer.waiting = payer.waiting.saturating_sub(1);
-    let told = Told { status: StatusCode::CANC, code: OK, reason: "cancelled", aftermath: Aftermath::Cancelled };
+    let told = Told::new(StatusCode::CANC, OK, "cancelled", Aftermath::Cancelled);
     tell(&priced, told, &identity, outcome, context)?;
     let mut book = request.book(context);
     let payer = book.add(payment.debit_account.clone(), payer);
-    Ok(Decided { book, payer, moves: Moves::Nothing, hold: None, authorisation: None, exchange: None })
+    Ok(Decided::new(book, payer, Moves::Nothing))
 }
 
 fn due_key(due_at: EventTime, identity: &[u8]) -> Vec<u8> {

@@ -4,6 +4,7 @@ use tidemill_core::Context;
 use tidemill_schemas::PaymentType;
 
 use super::codes::PaymentCode;
+use super::payment_limits::{self, Asked, Enforcement};
 use super::payments::{Decided, Funds, Moves, Request, Stop, Take, admit_debit};
 use super::scheduled;
 
@@ -16,8 +17,9 @@ pub(super) fn transfer<'a>(request: &Request<'a>, context: &mut Context<'_>) -> 
     if let Some(waits) = scheduled::wait(request, &payer, context)? {
         return Ok(waits);
     }
-    let needed_minor = i128::from(request.payment.amount_minor) + i128::from(request.fee_minor);
+    let counts = payment_limits::check(&Asked::of(request.payment, &payer), Enforcement::Refuse, context)?;
+    let needed_minor = i128::from(request.sent_minor) + i128::from(request.fee_minor);
     let take = Take { hold_minor: 0, needed_minor, funds: Funds::Checked };
     let (book, payer) = request.debit(payer, take, context)?;
-    Ok(Decided { book, payer, moves: Moves::Money, hold: None, authorisation: None, exchange: None })
+    Ok(Decided { counts, ..Decided::new(book, payer, Moves::Money) })
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use tidemill_core::{EventTime, Meta, Settings};
-use tidemill_schemas::{Exchange, FxQuote, PaymentBody, PaymentType, PricedPayment};
+use tidemill_schemas::{Exchange, FeeTerms, FxQuote, PaymentBody, PaymentType, PricedPayment};
 use tidemill_testkit::{Driver, rows};
 
 use super::quote::Quote;
@@ -70,7 +70,14 @@ fn exchange_of(driver: &mut Driver, change: impl FnOnce(&mut PaymentBody)) -> Re
     payment.quote = Some("q-1".to_owned());
     payment.created_at = at("2026-03-01T00:01:00Z");
     change(&mut payment);
-    let priced = PricedPayment { payment, fee_minor: 0, fee_schedule: String::new(), exchange: None, dates: None };
+    let priced = PricedPayment {
+        payment,
+        fee_minor: 0,
+        fee_schedule: String::new(),
+        fee_terms: FeeTerms::default(),
+        exchange: None,
+        dates: None,
+    };
     let ran = driver.send_event(priced);
     match ran.passed {
         Some(_) => Ok(ran.passed_as::<PricedPayment>().exchange.clone()),

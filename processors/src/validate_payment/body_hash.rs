@@ -4,10 +4,12 @@ use sha2::{Digest, Sha256};
 use tidemill_schemas::{PaymentBody, Remainder};
 
 const BODY_HASH_BYTES: usize = 16;
+/// Room for most payments, so that their fields are put together without moving.
+const USUAL_BYTES: usize = 512;
 
 /// Each text is preceded by its length and each optional part by whether it is there, so that no two bodies share bytes.
 pub(crate) fn body_hash(payment: &PaymentBody) -> String {
-    let mut hash = BodyHash(Sha256::new());
+    let mut hash = BodyHash(Vec::with_capacity(USUAL_BYTES));
     hash.texts([&payment.payment_id, &payment.source]);
     hash.text(payment.payment_type.name());
     hash.texts([&payment.debit_account, &payment.credit_account]);
@@ -44,12 +46,13 @@ pub(crate) fn body_hash(payment: &PaymentBody) -> String {
     hash.finish()
 }
 
-struct BodyHash(Sha256);
+/// What is hashed, which costs less in one piece than field by field.
+struct BodyHash(Vec<u8>);
 
 impl BodyHash {
     fn text(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_be_bytes());
-        self.0.update(text);
+        self.0.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        self.0.extend_from_slice(text.as_bytes());
     }
 
     fn texts<const N: usize>(&mut self, texts: [&String; N]) {
@@ -57,7 +60,7 @@ impl BodyHash {
     }
 
     fn optional(&mut self, text: Option<&String>) {
-        self.0.update([u8::from(text.is_some())]);
+        self.0.push(u8::from(text.is_some()));
         if let Some(text) = text {
             self.text(text);
         }
@@ -66,16 +69,19 @@ impl BodyHash {
     /// A field that few payments have, and that leaves the hash of all others alone. No length begins with such a byte.
     fn later(&mut self, number: u8, text: Option<&str>) {
         if let Some(text) = text {
-            self.0.update([0xff, number]);
+            self.0.extend_from_slice(&[0xff, number]);
             self.text(text);
         }
     }
 
     fn number(&mut self, number: i64) {
-        self.0.update(number.to_be_bytes());
+        self.0.extend_from_slice(&number.to_be_bytes());
     }
 
     fn finish(self) -> String {
-        self.0.finalize().iter().take(BODY_HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let hash = Sha256::digest(&self.0);
+        let bytes = hash.iter().take(BODY_HASH_BYTES);
+        bytes.flat_map(|byte| [byte >> 4, byte & 0xf]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! Every kind of event against its schema: bytes, fields, evolution, hostile input.
 
+mod from_json;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -62,6 +63,23 @@ fn events_survive_the_round_trip() {
             let bytes = encode(event);
             assert_same(codec, decode(codec, codec.schema, &bytes), event);
             assert_eq!(event.kind(), codec.kind);
+        }
+    }
+}
+
+/// The reference implementation reads all of the bytes, and writes the same ones for what it has read.
+#[test]
+fn the_reference_implementation_agrees_on_the_bytes() {
+    for Sample { codec, full, sparse, .. } in &samples() {
+        let schema = Schema::parse_str(codec.schema).expect("is a schema");
+        let reader = GenericDatumReader::builder(&schema).build().expect("resolves");
+        let writer = GenericDatumWriter::builder(&schema).build().expect("resolves");
+        for event in [full, sparse] {
+            let bytes = encode(event);
+            let mut rest = bytes.as_slice();
+            let value = reader.read_value(&mut rest).unwrap_or_else(|error| panic!("{codec:?}: {error}"));
+            assert!(rest.is_empty(), "{codec:?}");
+            assert_eq!(writer.write_value_to_vec(value).expect("fits"), bytes, "{codec:?}");
         }
     }
 }
@@ -237,6 +255,43 @@ fn requests_take_fields_that_are_not_nullable() {
     let expected =
         PaymentRequest { amount: Some("5.00".to_owned()), id: Some("p-9".to_owned()), ..PaymentRequest::default() };
     assert_eq!(event.downcast_ref::<PaymentRequest>(), Some(&expected));
+}
+
+/// What other writers may do, and this program does not.
+#[test]
+fn every_form_of_the_encoding_is_read() {
+    let field = |field: &str| format!(r#"{{"type": "record", "name": "R", "namespace": "shop", "fields": [{field}]}}"#);
+    let metadata = r#"{"name": "metadata", "type": {"type": "map", "values": "string"}}"#;
+    let skipped = r#"{"name": "other", "type": {"type": "array", "items": {"type": "map", "values": "double"}}}"#;
+    let enumerated = r#"{"name": "currency", "type": {"type": "enum", "name": "C", "symbols": ["EUR", "USD"]}}"#;
+    let three = r#"{"name": "amount", "type": ["long", "null", "string"]}"#;
+    let of = |metadata: &[(&str, &str)]| PaymentRequest {
+        metadata: metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..PaymentRequest::default()
+    };
+    let text = |value: &str| Some(value.to_owned());
+    let cases: [(&str, &[u8], Result<PaymentRequest, &str>); 9] = [
+        // Two blocks; one with its length in bytes before it.
+        (metadata, b"\x02\x02a\x02x\x02\x02b\x02y\0", Ok(of(&[("a", "x"), ("b", "y")]))),
+        (metadata, b"\x03\x10\x02a\x02x\x02b\x02y\0", Ok(of(&[("a", "x"), ("b", "y")]))),
+        (skipped, b"\x02\x01\x14\x02k\0\0\0\0\0\0\xf0\x3f\0\0", Ok(PaymentRequest::default())),
+        (enumerated, b"\x02", Ok(PaymentRequest { currency: text("USD"), ..PaymentRequest::default() })),
+        (enumerated, b"\x04", Err("/currency")),
+        (three, b"\x02", Ok(PaymentRequest::default())),
+        (three, b"\x04\x025", Ok(PaymentRequest { amount: text("5"), ..PaymentRequest::default() })),
+        // A number is not taken for the text of an amount.
+        (three, b"\x00\x0a", Err("/amount")),
+        (metadata, b"\x02\x02a\x02\xff\0", Err("/metadata")),
+    ];
+    for (declared, bytes, expected) in cases {
+        match (decode(&PaymentRequest::CODEC, &field(declared), bytes), expected) {
+            (Ok(event), Ok(expected)) => {
+                assert_eq!(event.downcast_ref::<PaymentRequest>(), Some(&expected), "{bytes:?}");
+            }
+            (Err(error), Err(at)) => assert_eq!(error.field.as_deref(), Some(at), "{bytes:?}: {error}"),
+            (decoded, expected) => panic!("{bytes:?}: {decoded:?}, expected {expected:?}"),
+        }
+    }
 }
 
 #[test]

@@ -6,10 +6,10 @@ use serde::Serialize;
 use tidemill_core::{AnyEvent, Event, EventCodec, EventTime, Meta};
 use tidemill_schemas::{
     AccountBalance, AccountKind, AccountRequest, AccountStatus, AggregatedBalance, Alert, BalanceShare,
-    CounterpartyProfile, CustomerPreferences, Date, Decision, EntryKind, Exchange, FeeSchedule, FeeTier, FraudLabel,
-    FraudRules, FreeAllowance, FxQuote, Instruction, InstructionKind, LedgerEntry, Merchant, NodeScope, Notification,
-    PayerProfile, Payment, PaymentBody, PaymentRequest, PaymentStatus, PaymentType, Remainder, Rule, RuleHit,
-    ScreenedPayment, StatusCode, StatusPhase, Verdict,
+    CounterpartyProfile, CustomerPreferences, Date, Decision, EntryKind, Exchange, FeeRefund, FeeSchedule, FeeTier,
+    FraudLabel, FraudRules, FreeAllowance, FxQuote, Instruction, InstructionKind, LedgerEntry, Merchant, NodeScope,
+    Notification, PayerProfile, Payment, PaymentBody, PaymentLimit, PaymentRequest, PaymentStatus, PaymentType,
+    PostingCalendar, Remainder, Rule, RuleHit, ScreenedPayment, StatusCode, StatusPhase, Verdict,
 };
 
 pub(crate) struct Sample {
@@ -258,6 +258,7 @@ fn account_samples() -> Vec<Sample> {
         created_at: text("2026-01-31T12:00:00Z"),
         parent: text("household"),
         holds: text("release"),
+        segment: text("gold"),
     };
     let status = AccountStatus {
         meta: meta(),
@@ -358,6 +359,10 @@ fn instruction_sample() -> Sample {
         exchange: Some(Box::new(exchange())),
         booking_date: Some(Date(20_484)),
         value_date: Some(Date(20_485)),
+        fee_refund: FeeRefund::ProRata,
+        fee_back_minor: 5,
+        fee_schedule: text("standard@1"),
+        channel: text("web"),
     };
     let bare_instruction = Instruction {
         meta: bare_meta(),
@@ -367,6 +372,10 @@ fn instruction_sample() -> Sample {
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
+        channel: None,
         ..instruction.clone()
     };
     sample(Instruction::CODEC, instruction, bare_instruction)
@@ -453,6 +462,9 @@ fn fee_sample() -> Sample {
         customers: vec!["cust-1".to_owned()],
         priority: 7,
         free: Some(FreeAllowance { period: "month".to_owned(), amount_minor: Some(3_000), payments: None }),
+        segments: vec!["gold".to_owned()],
+        charged: text("deducted"),
+        refunds: text("pro_rata"),
     };
     let bare_schedule = FeeSchedule {
         meta: bare_meta(),
@@ -464,9 +476,61 @@ fn fee_sample() -> Sample {
         customers: Vec::new(),
         priority: 0,
         free: None,
+        segments: Vec::new(),
+        charged: None,
+        refunds: None,
         ..schedule.clone()
     };
     sample(FeeSchedule::CODEC, schedule, bare_schedule)
+}
+
+fn limit() -> PaymentLimit {
+    let one = |text: &str| vec![text.to_owned()];
+    PaymentLimit {
+        meta: meta(),
+        name: "groceries".to_owned(),
+        version: "2".to_owned(),
+        effective_from: AT,
+        accounts: one("acc-1"),
+        customers: one("cust-1"),
+        cards: one("card-1"),
+        counterparties: one("shop-1"),
+        categories: one("5411"),
+        payment_types: one("authorise"),
+        currency: "EUR".to_owned(),
+        allowed_merchants: one("shop-1"),
+        allowed_categories: one("5411"),
+        allowed_countries: one("DE"),
+        blocked_merchants: one("shop-9"),
+        blocked_categories: one("7995"),
+        blocked_countries: one("XX"),
+        per: "card".to_owned(),
+        window: "week".to_owned(),
+        zone: "Europe/Berlin".to_owned(),
+        week_starts_on: "monday".to_owned(),
+        window_minutes: Some(60),
+        amount_minor_max: Some(50_000),
+        payments_max: Some(20),
+        gives_back: one("refund"),
+    }
+}
+
+fn calendar() -> PostingCalendar {
+    let one = |text: &str| vec![text.to_owned()];
+    PostingCalendar {
+        meta: meta(),
+        name: "target".to_owned(),
+        version: "2026".to_owned(),
+        effective_from: AT,
+        channels: one("sepa"),
+        payment_types: one("transfer"),
+        currency: "EUR".to_owned(),
+        zone: "Europe/Berlin".to_owned(),
+        weekend: vec!["saturday".to_owned(), "sunday".to_owned()],
+        holidays: one("2026-12-25"),
+        cut_off: "17:00".to_owned(),
+        value_days: 1,
+    }
 }
 
 fn reference_samples() -> Vec<Sample> {
@@ -510,6 +574,8 @@ fn reference_samples() -> Vec<Sample> {
         sample(FraudRules::CODEC, rules, FraudRules::default()),
         fee_sample(),
         sample(FxQuote::CODEC, quote, FxQuote::default()),
+        sample(PaymentLimit::CODEC, limit(), PaymentLimit::default()),
+        sample(PostingCalendar::CODEC, calendar(), PostingCalendar::default()),
         sample(Alert::CODEC, alert, bare_alert),
     ]
 }

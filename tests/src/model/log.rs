@@ -148,13 +148,15 @@ impl PartitionLog {
         }
     }
 
-    /// Hands over at most `records_max` records from `offset` on that can be read, and says where the next read begins.
+    /// Hands over at most `records_max` records from `offset` on that can be read, each with the offsets before it that hold
+    /// nothing to read, and says where the next read begins. `passed_over` is handed on from read to read.
     pub(super) fn read(
         &self,
         offset: u64,
         isolation: Isolation,
         records_max: usize,
-        mut take: impl FnMut(u64, &StoredRecord),
+        passed_over: &mut u64,
+        mut take: impl FnMut(u64, u64, &StoredRecord),
     ) -> u64 {
         let (end, mut next, mut remaining) = (self.readable_end(isolation), offset, records_max);
         let index = self.batches.partition_point(|batch| batch.first_offset <= offset).saturating_sub(1);
@@ -169,11 +171,13 @@ impl PartitionLog {
                         return next;
                     }
                     remaining -= 1;
-                    take(batch.first_offset + index as u64, record);
+                    take(batch.first_offset + index as u64, std::mem::take(passed_over), record);
                     next = batch.first_offset + index as u64 + 1;
                 }
             } else {
-                next = next.max(batch.first_offset + (batch.records.len() as u64).max(1));
+                let end = batch.first_offset + (batch.records.len() as u64).max(1);
+                *passed_over += end.saturating_sub(next.max(batch.first_offset));
+                next = next.max(end);
             }
         }
         next

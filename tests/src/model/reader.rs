@@ -13,6 +13,8 @@ struct Cursor {
     partition: TopicPartition,
     id: PartitionId,
     position: u64,
+    /// Offsets since the last record that hold nothing to read.
+    passed_over: u64,
     reached_end: bool,
 }
 
@@ -34,7 +36,7 @@ impl Reader for ModelReader {
     fn assign(&mut self, partition: &TopicPartition, offset: u64) -> Result<()> {
         let id = self.shared.lock().topics.locate(partition);
         let id = id.map_err(|refusal| about("assign", refusal, &partition.topic))?;
-        let cursor = Cursor { partition: partition.clone(), id, position: offset, reached_end: false };
+        let cursor = Cursor { partition: partition.clone(), id, position: offset, passed_over: 0, reached_end: false };
         match self.cursors.iter_mut().find(|cursor| cursor.partition == *partition) {
             Some(assigned) => *assigned = cursor,
             None => self.cursors.push(cursor),
@@ -61,10 +63,12 @@ impl Reader for ModelReader {
             }
             let rest = records_max - batch.len();
             let TopicPartition { topic, partition } = &cursor.partition;
-            cursor.position = log.read(cursor.position, self.isolation, rest, |offset, record| {
+            let position = cursor.position;
+            let passed_over = &mut cursor.passed_over;
+            cursor.position = log.read(position, self.isolation, rest, passed_over, |offset, passed_over, record| {
                 let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
                 let (key, value) = (record.key.as_deref(), record.value.as_deref());
-                batch.push(topic, *partition, offset, record.timestamp_ms, key, value, headers);
+                batch.push(topic, *partition, offset, passed_over, record.timestamp_ms, key, value, headers);
             });
             cursor.reached_end = cursor.position >= log.readable_end(self.isolation);
         }

@@ -7,6 +7,7 @@ use tidemill_core::{CodeSpec, reject};
 use tidemill_processors::PROCESSORS;
 use tidemill_runtime::conditions::{CONDITIONS, Condition};
 use tidemill_runtime::worker::{REDRIVE_UNADDRESSED, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
+use tidemill_schemas::json::JSON_CODES;
 
 use crate::under_test::repository;
 
@@ -14,7 +15,8 @@ const HEAD: &str = "# Codes
 
 Every answer to a record that was not carried out, in alphabetical order. A code is a fact that never changes its
 meaning and is never used for another: route and count by it, never by a message. `tidemill explain CODE` prints the same
-text. Codes of findings in a topology file (`TM…`) are in [topology.md](topology.md).
+text. Codes of findings in a topology file (`TM…`) are in [topology.md](topology.md). What `produce` says of a line that it
+does not write is here, too: nothing of it has reached a topic.
 
 The class decides where the record goes:
 
@@ -49,7 +51,8 @@ fn page() -> String {
     let of_processors = PROCESSORS.iter().flat_map(|spec| spec.codes.iter().map(|code| (spec.name, code)));
     let of_sinks = SINK_CODES.iter().map(|code| ("sinks", *code));
     let mut by_code: BTreeMap<&str, (&CodeSpec, Vec<&str>)> = BTreeMap::new();
-    for (by, code) in of_engine.into_iter().chain(of_processors).chain(of_sinks) {
+    let of_produce = JSON_CODES.iter().map(|code| ("produce", *code));
+    for (by, code) in of_engine.into_iter().chain(of_processors).chain(of_sinks).chain(of_produce) {
         by_code.entry(code.code).or_insert((code, Vec::new())).1.push(by);
     }
     let row = |(code, by): &(&CodeSpec, Vec<&str>)| {

@@ -4,6 +4,7 @@ mod bad_input;
 mod codes_page;
 mod holds;
 mod payments;
+mod replay;
 mod restart;
 mod topologies;
 mod under_test;

@@ -1,5 +1,6 @@
-//! The default topology on an embedded broker in a folder of its own. Nothing else here touches the engine's interface.
+//! The default topology on an embedded broker in a folder of its own. Little else here touches the engine's interface.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,15 +11,24 @@ use tempfile::TempDir;
 use tidemill_connectors::CONNECTORS;
 use tidemill_core::{Event, EventKind, partition};
 use tidemill_processors::PROCESSORS;
-use tidemill_runtime::broker::{Broker, Isolation, Outgoing, ProducerOptions, RecordBatch, TopicPartition};
+use tidemill_runtime::broker::{
+    Broker, BrokerError, Isolation, Outgoing, ProducerOptions, RecordBatch, TopicPartition,
+};
 use tidemill_runtime::clock::{Clock, SystemClock};
 use tidemill_runtime::codecs::Codecs;
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
+use tidemill_runtime::operator::Operator;
 use tidemill_runtime::provision::{Provisioner, open_sink};
+use tidemill_runtime::reconciliation::ReconciliationWatch;
 use tidemill_runtime::registry::{LocalRegistry, SchemaRegistry};
+use tidemill_runtime::replay::run::{Pace, ReplayError, Report};
+use tidemill_runtime::replay::{
+    self, Destination, Edit, Failing, Filter, LoopGuard, Notes, Plan, RunState, Validator, Wish, read_letters,
+};
 use tidemill_runtime::state_log::StateLogPolicy;
 use tidemill_runtime::status::{sink_lag, unit_status};
 use tidemill_runtime::store::disk::DiskStores;
+use tidemill_runtime::succession::Succession;
 use tidemill_runtime::supervise::{self, RunOptions, RunSinks, Running, instance_dir};
 use tidemill_runtime::telemetry::Telemetry;
 use tidemill_runtime::threads::SystemThreads;
@@ -112,7 +122,6 @@ impl UnderTest {
 
     /// Starts all workers and sinks of a process of this name, whose stores are in a folder of that name.
     pub(crate) fn start(&self, instance: &str, workers: u32) -> Running {
-        let pipeline = &self.topology.pipeline;
         let shared = Shared {
             topology: Arc::clone(&self.topology),
             broker: Arc::clone(&self.broker),
@@ -121,7 +130,7 @@ impl UnderTest {
             stores: Arc::new(DiskStores::default()),
             clock: Arc::clone(&self.clock),
             threads: Arc::new(SystemThreads),
-            telemetry: Telemetry::new(&pipeline.name, "test", &pipeline.config_hash).expect("metrics have good names"),
+            telemetry: self.telemetry(),
             state_log: StateLogPolicy::default(),
             state_dir: instance_dir(&self.topology.state_dir, instance),
             rehearsal: None,
@@ -177,7 +186,7 @@ impl UnderTest {
         });
     }
 
-    fn wait_until(&self, running: &Running, mut is_so: impl FnMut() -> bool) {
+    pub(crate) fn wait_until(&self, running: &Running, mut is_so: impl FnMut() -> bool) {
         let started_at = Instant::now();
         while !is_so() {
             if let Some(ended) = running.wait(TICK) {
@@ -185,6 +194,71 @@ impl UnderTest {
             }
             assert!(started_at.elapsed() < DEADLINE, "still not there: {:#?}", self.positions());
         }
+    }
+
+    pub(crate) fn broker(&self) -> Arc<dyn Broker> {
+        Arc::clone(&self.broker)
+    }
+
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn telemetry(&self) -> Telemetry {
+        let pipeline = &self.topology.pipeline;
+        Telemetry::new(&pipeline.name, "test", &pipeline.config_hash).expect("metrics have good names")
+    }
+
+    /// A plan for every letter of the topic that nobody has decided about, with values changed by `edit`.
+    pub(crate) fn plan(&self, topic: &str, failing: Failing, edit: impl Fn(&[u8]) -> Option<Edit>) -> Plan {
+        let (broker, registry, clock) = (self.broker(), Arc::clone(&self.registry), Arc::clone(&self.clock));
+        let mut validator = Validator::new(Arc::clone(&self.topology), broker, registry, clock, CODECS);
+        let mut notes = Notes::default();
+        let notes_topic = self.topology.pipeline.replays_topic();
+        notes.read(self.broker.as_ref(), &notes_topic).expect("the notes can be read");
+        let (filter, destination) = (Filter::default(), Destination::Stage);
+        let mut items = Vec::new();
+        let partitions = self.partitions(topic);
+        let ends = read_letters(self.broker.as_ref(), topic, partitions, &filter, |letter| {
+            if notes.resolution(&letter.place).is_none() {
+                let edit = edit(letter.value.as_deref().unwrap_or_default());
+                let item = validator.judge(&letter, &destination, LoopGuard::On, edit);
+                items.push(item.expect("it can be judged"));
+            }
+            Ok::<_, BrokerError>(())
+        });
+        let created_by = "a test".to_owned();
+        let wish = Wish { topic: topic.to_owned(), filter, destination, failing, created_by };
+        Plan::new(&self.topology, wish, self.clock.unix_ms(), ends.expect("the letters can be read"), items)
+    }
+
+    /// Carries the plan out as a process that sees this broker.
+    pub(crate) fn apply(
+        &self,
+        broker: Arc<dyn Broker>,
+        plan: &Plan,
+        pace: &Pace,
+        look: impl FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Report, ReplayError> {
+        let topics = self.topology.topics.keys().cloned().collect();
+        let succession = Succession::new(Arc::clone(&broker), Arc::clone(&self.clock), self.telemetry(), topics);
+        let (topology, clock) = (Arc::clone(&self.topology), Arc::clone(&self.clock));
+        let mut operator = Operator::new(topology, broker, clock, succession, "a test".to_owned());
+        replay::run::apply(&mut operator, plan, pace, "a test", look)
+    }
+
+    /// How the last replay of the topic stands.
+    pub(crate) fn replay_state(&self, topic: &str) -> Option<RunState> {
+        let mut notes = Notes::default();
+        notes.read(self.broker.as_ref(), &self.topology.pipeline.replays_topic()).expect("the notes can be read");
+        notes.active().get(topic).map(|active| active.state)
+    }
+
+    /// What does not add up.
+    pub(crate) fn findings(&self) -> Vec<String> {
+        let mut watch = ReconciliationWatch::new(Arc::clone(&self.topology), self.broker());
+        watch.look().expect("the checkpoints can be read");
+        watch.look().expect("the checkpoints can be read").findings().collect()
     }
 
     fn positions(&self) -> Vec<tidemill_runtime::status::InputStatus> {

@@ -8,6 +8,7 @@ use tidemill_core::partition::partition_of;
 use tidemill_core::{StateValue, Store};
 use tidemill_runtime::broker::{Broker, Isolation, TopicPartition};
 use tidemill_runtime::parking::{PARKED_INPUTS, PARKED_KEYS};
+use tidemill_runtime::reconciliation::{Balance, ReconciliationWatch};
 use tidemill_runtime::state_log::{LogError, LogRecord};
 use tidemill_runtime::task::checkpoint::{CHECKPOINT_KEY, Checkpoint, RELEASED};
 
@@ -43,6 +44,7 @@ impl Evidence<'_> {
         self.checkpoints(&mut findings);
         self.cleaning(&mut findings);
         self.ends(&mut findings);
+        self.reconciliation(&mut findings);
         self.stores(&mut findings);
         findings
     }
@@ -247,6 +249,18 @@ impl Evidence<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Everything that came in is accounted for, and nothing is on its way any more.
+    fn reconciliation(&self, findings: &mut Findings) {
+        let mut watch = ReconciliationWatch::new(Arc::new(ledger::topology()), Arc::clone(self.broker));
+        for _ in 0..2 {
+            let look = watch.look().expect("the broker answers");
+            findings.extend(look.findings().map(|finding| format!("reconciliation: {finding}")));
+            let on_its_way = |balance: &&Balance| balance.under_way.unwrap_or(0) + balance.parked > 0;
+            let balances = look.balances.iter().filter(on_its_way);
+            findings.extend(balances.map(|balance| format!("reconciliation: at the end there is {balance:?}")));
         }
     }
 

@@ -204,6 +204,14 @@ impl TaskStore for SimStore {
         })
     }
 
+    fn last_key(&self, after: &[u8], before: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.stores.0.sim.strikes(Fault::ReadFails, 4) {
+            return Err(unavailable(&self.directory, "input/output error"));
+        }
+        let range = (Bound::Excluded(after), Bound::Excluded(before));
+        self.with(|folder| folder.content.pairs.range::<[u8], _>(range).next_back().map(|(key, _)| key.clone()))
+    }
+
     fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         self.stores.0.danger("apply", 1);
         self.stores.check_space(&self.directory)?;

@@ -389,7 +389,7 @@ pub(crate) fn topology() -> Topology {
         }],
         ports: ports.iter().map(|port| ((*port).to_owned(), (*port).to_owned())).collect(),
         references: Vec::new(),
-        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
+        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000, age_s_max: 3_600 },
         circuit: None,
     };
     let mut count = stage("count", REQUESTS, &COUNT_TRANSFER, REQUESTS_DLQ, &[INSTRUCTIONS]);
@@ -412,6 +412,7 @@ pub(crate) fn topology() -> Topology {
             version: "1".to_owned(),
             config_hash: "00000000".to_owned(),
             audit_topic: "ops.audit.v1".to_owned(),
+            colour: None,
         },
         broker: plan::Broker::Embedded { data_dir: PathBuf::from("nowhere") },
         registry_url: None,
@@ -439,6 +440,10 @@ impl SchemaRegistry for OneSchema {
             return Err(RegistryError::Unavailable("nobody answers".to_owned()));
         }
         Ok(SCHEMA.to_owned())
+    }
+
+    fn version(&self, _subject: &str, _id: u32) -> Result<Option<u32>, RegistryError> {
+        Ok(None)
     }
 
     fn latest(&self, _subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidemill_runtime::broker::Broker;
 use tidemill_runtime::health::WorkerHealth;
+use tidemill_runtime::reconciliation::ReconciliationWatch;
 use tidemill_runtime::registry::SchemaRegistry;
 use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::standby::Standby;
@@ -176,6 +177,18 @@ impl Machine {
             }
         };
         sim.spawn(format!("{}-watch", self.name), incarnation, Box::new(watch));
+        let (broker, topology) = (Arc::clone(&shared.broker), Arc::clone(&shared.topology));
+        let reconciling = Arc::clone(&process);
+        let reconcile = move || {
+            let mut watch = ReconciliationWatch::new(topology, broker);
+            while !reconciling.stop.load(Ordering::Relaxed) {
+                reconciling.sim.pause("reconcile", ReconciliationWatch::INTERVAL);
+                // A broker that is away is asked again.
+                let look = watch.look().unwrap_or_default();
+                look.findings().for_each(|finding| reconciling.sim.fail(format!("reconciliation: {finding}")));
+            }
+        };
+        sim.spawn(format!("{}-reconcile", self.name), incarnation, Box::new(reconcile));
         for (number, slot) in siblings.iter().cloned().enumerate() {
             let (shared, unit, siblings) = (Arc::clone(&shared), Arc::clone(&unit), Arc::clone(&siblings));
             let process = Arc::clone(&process);

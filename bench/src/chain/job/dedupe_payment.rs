@@ -4,11 +4,11 @@
 //! - Identity: debit account and id. An entry counts for payments created less than 24 hours before or after the payment
 //!   that made it; a repeat does not prolong it.
 //! - Store: `seen_payments`, the hash of the value and `created_at`, by day of `created_at`, id and debit account. With
-//!   the day in front, entries that have expired lie before all others, and finding them costs nothing when there are
-//!   none. A look-up asks for the day of the payment and for its neighbours as far as they can matter: payments of a
-//!   partition come in order but for two seconds.
-//! - Eviction: at every 64th offset the oldest entries are looked at, and those that have expired are deleted: up to 128,
-//!   twice what can have been added.
+//!   the day in front, entries that have expired lie before all others. A look-up asks for the day of the payment and for
+//!   its neighbours as far as they can matter: payments of a partition come in order but for two seconds. Before all
+//!   entries lies the oldest day of which there is one, so that no day is asked for before it.
+//! - Eviction: at every 64th offset, when the oldest day has expired, its entries are deleted: up to 128, twice what can
+//!   have been added. The oldest day is written again each time, so that it is among what lies in memory.
 //! - Codes: `duplicate`, `idempotency_conflict`. An entry stays when a later step rejects its payment.
 
 use tidemill_core::processor::{MovesMoney, Signature};
@@ -58,6 +58,10 @@ const LATENESS_MS: i64 = 2_000;
 const EVICTION_INTERVAL_OFFSETS: u64 = 64;
 const EVICTED_ENTRIES_MAX: usize = 128;
 
+/// Before every day that a payment can have: see [`day_prefix`]. Behind them it would be the greatest key for ever, and no
+/// new entry could be seen to lie behind all that is on the disk.
+const OLDEST_DAY: &[u8] = &[0; 5];
+
 /// How an id is kept.
 const UUID: u8 = 1;
 const OTHER: u8 = 0;
@@ -74,13 +78,16 @@ impl Processor for DedupePayment {
     fn process(&self, event: AnyEvent, context: &mut Context<'_>) -> Result<Flow, Reject> {
         let Some(payment) = event.downcast_ref::<Payment>() else { return Err(Reject::unexpected(&event)) };
         let day = day_of(payment.created_at_ms);
+        let oldest_day = oldest_day(context.state)?;
         let mut key = key_of(day, payment);
-        let code = match find(context.state, &mut key, payment)? {
+        let code = match find(context.state, &mut key, payment, oldest_day)? {
             None => {
                 set_day(&mut key, day);
                 context.state.put(STORE, &key, Seen::of(payment).to_bytes())?;
-                if context.record.origin.offset.is_multiple_of(EVICTION_INTERVAL_OFFSETS) {
-                    evict(context.state, payment.created_at_ms)?;
+                if day < oldest_day {
+                    put_oldest_day(context.state, day)?;
+                } else if context.record.origin.offset.is_multiple_of(EVICTION_INTERVAL_OFFSETS) {
+                    evict(context.state, payment.created_at_ms, oldest_day)?;
                 }
                 return Ok(Flow::Continue(event));
             }
@@ -118,9 +125,10 @@ impl Seen {
 }
 
 /// The entry that counts for this payment. Changes the day in `key`.
-fn find(state: &mut dyn State, key: &mut [u8], payment: &Payment) -> Result<Option<Seen>, StateError> {
+fn find(state: &mut dyn State, key: &mut [u8], payment: &Payment, oldest_day: i64) -> Result<Option<Seen>, StateError> {
+    let earliest = oldest_day.max(day_of(payment.created_at_ms) - 1);
     let latest = day_of(payment.created_at_ms + LATENESS_MS);
-    for day in (day_of(payment.created_at_ms) - 1..=latest).rev() {
+    for day in (earliest..=latest).rev() {
         set_day(key, day);
         let Some(bytes) = state.get(STORE, key)? else { continue };
         let seen = Seen::from_bytes(bytes)?;
@@ -131,18 +139,34 @@ fn find(state: &mut dyn State, key: &mut [u8], payment: &Payment) -> Result<Opti
     Ok(None)
 }
 
-/// Deletes the oldest entries, if they count for no payment that can still come.
-fn evict(state: &mut dyn State, created_at_ms: i64) -> Result<(), StateError> {
-    let first_kept = day_prefix(day_of(created_at_ms - LATENESS_MS) - 1);
-    let is_expired = |key: &[u8]| key < first_kept.as_slice();
-    if !state.scan(STORE, &[], 1)?.iter().any(|(key, _)| is_expired(key)) {
-        return Ok(());
+/// There is no entry of a day before it. The last of all days while there is no entry at all.
+fn oldest_day(state: &mut dyn State) -> Result<i64, StateError> {
+    match state.get(STORE, OLDEST_DAY)? {
+        None => Ok(i64::MAX),
+        Some(bytes) => {
+            let corrupt = |_| StateError::Corrupt { store: STORE, message: "the oldest day is no number".to_owned() };
+            bytes.try_into().map(i64::from_le_bytes).map_err(corrupt)
+        }
     }
-    let oldest = state.scan(STORE, &[], EVICTED_ENTRIES_MAX)?;
-    for (key, _) in oldest.iter().take_while(|(key, _)| is_expired(key)) {
+}
+
+fn put_oldest_day(state: &mut dyn State, day: i64) -> Result<(), StateError> {
+    state.put(STORE, OLDEST_DAY, day.to_le_bytes().to_vec())
+}
+
+/// Deletes the oldest entries, if they count for no payment that can still come.
+fn evict(state: &mut dyn State, created_at_ms: i64, oldest_day: i64) -> Result<(), StateError> {
+    let first_kept = day_of(created_at_ms - LATENESS_MS) - 1;
+    if oldest_day >= first_kept {
+        return put_oldest_day(state, oldest_day);
+    }
+    let oldest = state.scan(STORE, OLDEST_DAY, EVICTED_ENTRIES_MAX)?;
+    let kept_from = day_prefix(first_kept);
+    let expired = oldest.iter().take_while(|(key, _)| *key.as_slice() < kept_from[..]).count();
+    for (key, _) in &oldest[..expired] {
         state.delete(STORE, key)?;
     }
-    Ok(())
+    put_oldest_day(state, if expired < EVICTED_ENTRIES_MAX { first_kept } else { oldest_day })
 }
 
 fn day_of(millis: i64) -> i64 {

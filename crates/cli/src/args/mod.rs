@@ -103,6 +103,8 @@ pub(crate) enum Command {
     /// Looks at fees.
     #[command(subcommand)]
     Fee(FeeCommand),
+    /// Shows what an account has used of the limits on its payments, and what they leave.
+    Limits(LimitsArgs),
     /// Proves with payments of its own, under load, that nothing is lost, doubled or out of order.
     Verify(VerifyArgs),
     /// Looks at dead letters, and sends them back to the stage that failed.
@@ -205,7 +207,7 @@ pub(crate) struct ProduceArgs {
     /// Field of the record and how it is made of the columns: `debit_account=c-{CUSTOMER_ID}`, `currency=EUR`.
     #[arg(long = "map", value_name = "FIELD=TEMPLATE", value_parser = key_value)]
     pub(crate) map: Vec<(String, String)>,
-    /// Field whose value is the key of the record.
+    /// Field whose value is the key of the record. Events know their own.
     #[arg(long, default_value = "debit_account")]
     pub(crate) key: String,
     /// Field that holds the record's time (RFC 3339).
@@ -223,6 +225,12 @@ pub(crate) struct ProduceArgs {
     /// Records to expect, for the progress bar.
     #[arg(long)]
     pub(crate) total: Option<u64>,
+    /// Takes back what lies under the key of each line's event: a schedule, a rule set or a quote that is to be forgotten.
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) tombstone: bool,
+    /// Writes each line as it is, also where the topology says that events of one kind lie in the topic.
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,7 +257,19 @@ pub(crate) struct PreviewArgs {
     pub(crate) account: Option<String>,
     #[arg(long)]
     pub(crate) customer: Option<String>,
+    /// Segment of the debit account.
+    #[arg(long)]
+    pub(crate) segment: Option<String>,
     /// When the payment is made, RFC 3339; now when absent.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LimitsArgs {
+    /// Debit account.
+    pub(crate) account: String,
+    /// As of when what is left is shown, RFC 3339; now when absent.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
 }

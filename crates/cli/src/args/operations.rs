@@ -123,7 +123,7 @@ pub(crate) struct DlqPlanArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("change").required(true).args(["patch", "value"])))]
+#[command(group(clap::ArgGroup::new("change").required(true).args(["patch", "value", "script"])))]
 pub(crate) struct DlqEditArgs {
     /// File that `dlq plan` has written; it is written anew.
     pub(crate) plan: PathBuf,
@@ -133,6 +133,9 @@ pub(crate) struct DlqEditArgs {
     /// Field and its new JSON value: `/currency="EUR"`. May be given more than once.
     #[arg(long, value_name = "POINTER=JSON", value_parser = key_value)]
     pub(crate) value: Vec<(String, String)>,
+    /// File with a script in rhai that changes the variable `value`, the decoded value of each letter.
+    #[arg(long)]
+    pub(crate) script: Option<PathBuf>,
     /// Only letters with this code.
     #[arg(long)]
     pub(crate) code: Option<String>,

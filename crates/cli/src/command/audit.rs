@@ -1,5 +1,6 @@
 //! `tidemill audit`: what operators have done, and whether the trail of it is whole.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -29,11 +30,22 @@ pub(super) fn run(global: &Global, command: &AuditCommand) -> Result<Exit, Failu
 fn list(global: &Global, limit: Option<usize>, verb: Option<&str>) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
     let mut entries = Vec::new();
+    let mut verbs = BTreeSet::new();
     read_trail(session.broker.as_ref(), &session.topology, |_, entry| {
+        verbs.insert(entry.verb.clone());
         if verb.is_none_or(|verb| verb == entry.verb) {
             entries.push(entry);
         }
     })?;
+    if let (Some(verb), true) = (verb, entries.is_empty()) {
+        let failure = Failure::new(Exit::Findings, format!("there is no entry about `{verb}`"));
+        let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(failure.hint(if verbs.is_empty() {
+            "Nobody has done anything yet.".to_owned()
+        } else {
+            format!("There are entries about {verbs}.")
+        }));
+    }
     let first = entries.len().saturating_sub(limit.unwrap_or(usize::MAX));
     print(global, entries.get(first..).unwrap_or_default())?;
     Ok(Exit::Ok)

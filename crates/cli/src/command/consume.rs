@@ -18,7 +18,7 @@ use crate::stop::Stop;
 const BATCH_RECORDS_MAX: usize = 1_000;
 const POLL_WAIT: Duration = Duration::from_millis(100);
 /// Fields that say who somebody is or what they did.
-const PERSONAL_FIELDS: [&str; 6] = ["customer", "description", "metadata", "body", "subject", "email"];
+const PERSONAL_FIELDS: [&str; 8] = ["customer", "description", "metadata", "body", "subject", "email", "card", "cards"];
 
 pub(super) fn run(global: &Global, args: &ConsumeArgs) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;

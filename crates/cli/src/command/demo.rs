@@ -162,7 +162,7 @@ pub(super) fn write_missing(
     let mut target = Target::open(&session.broker, topic)?;
     let mut in_chunk = 0;
     for record in records.skip(usize::try_from(present).unwrap_or(usize::MAX)) {
-        target.send(Some(record.key.as_bytes()), &record.value, record.timestamp_ms)?;
+        target.send(Some(record.key.as_bytes()), Some(&record.value), record.timestamp_ms)?;
         in_chunk += 1;
         if in_chunk == CHUNK_RECORDS {
             target.flush()?;

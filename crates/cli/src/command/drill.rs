@@ -19,6 +19,7 @@ use tidemill_runtime::worker::OnStop;
 use crate::args::{DrillArgs, Global};
 use crate::command::demo::{ACCOUNTS_TOPIC, CUSTOMERS, PAYMENTS_TOPIC, below, ended_on, wait, write_missing};
 use crate::command::dlq::apply::open_letters;
+use crate::command::dlq::edit::Mending;
 use crate::command::dlq::{edit, plan};
 use crate::command::{reconcile, status};
 use crate::exit::{Exit, Failure};
@@ -130,7 +131,7 @@ impl Drill<'_> {
         let mut plan = self.plan()?;
         let passed_before = self.shown(&plan, &path, "tidemill dlq plan payments.requested.v1.dlq -o plan.json")?;
         let patch: Patch = serde_json::from_str(MEND).map_err(|error| Failure::new(Exit::Findings, error))?;
-        edit::change(self.session, &mut plan, &patch, Some(MENDED_CODE), &[])?;
+        edit::change(self.session, &mut plan, &Mending::Patch(patch), Some(MENDED_CODE), &[])?;
         let passed_after =
             self.shown(&plan, &path, "tidemill dlq edit plan.json --code schema_mismatch --patch mend.json")?;
 

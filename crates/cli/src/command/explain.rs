@@ -27,7 +27,14 @@ fn all_codes() -> Vec<(&'static str, &'static CodeSpec)> {
     let of_processors =
         CATALOG.processors.iter().flat_map(|processor| processor.codes.iter().map(|code| (processor.name, code)));
     let of_sinks = tidemill_connectors::CODES.iter().map(|code| ("sinks", *code));
-    of_engine.into_iter().map(|code| ("engine", code)).chain(of_processors).chain(of_sinks).collect()
+    let of_produce = tidemill_schemas::json::JSON_CODES.iter().map(|code| ("produce", *code));
+    let of_engine = of_engine.into_iter().map(|code| ("engine", code));
+    of_engine.chain(of_processors).chain(of_sinks).chain(of_produce).collect()
+}
+
+/// Every code that a dead letter can have.
+pub(super) fn record_codes() -> impl Iterator<Item = &'static str> {
+    all_codes().into_iter().map(|(_, code)| code.code)
 }
 
 fn explain_code(global: &Global, name: &str) -> Result<Exit, Failure> {

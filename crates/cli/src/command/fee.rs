@@ -3,7 +3,6 @@
 //! The schedules are those of the settings with what their topic holds laid over them, as a worker has them. What the
 //! account has used of a free allowance is not known here: the payment is priced as the first of its period.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,22 +11,24 @@ use tidemill_core::chain::{self, Ended, Surroundings};
 use tidemill_core::context::{Schemas, UnknownSchema};
 use tidemill_core::money::decimal;
 use tidemill_core::reference::References;
-use tidemill_core::{Amount, Currency, Effects, EventDecoder, EventTime, Headers, Origin, RecordView, ReferenceTable};
+use tidemill_core::{
+    Amount, AnyEvent, Currency, Effects, EventDecoder, EventTime, Headers, Origin, RecordView, ReferenceTable,
+};
 use tidemill_processors::charge_fee;
-use tidemill_runtime::broker::{TopicPartition, read_all};
 use tidemill_runtime::clock::SystemClock;
-use tidemill_runtime::codecs::{Codecs, ValueError};
 use tidemill_runtime::store::StoreFactory;
 use tidemill_runtime::store::memory::MemoryStores;
 use tidemill_runtime::store::write_behind::{Background, WriteBehind};
 use tidemill_runtime::task::state::TaskState;
 use tidemill_runtime::threads::SystemThreads;
-use tidemill_schemas::{PaymentBody, PaymentType, PricedPayment, Remainder, ScoredPayment};
+use tidemill_schemas::account::AccountAction;
+use tidemill_schemas::{AccountCommand, FeeCharge, PaymentBody, PaymentType, PricedPayment, Remainder, ScoredPayment};
 use tidemill_topology::plan::{Link, ReferencePlan};
 
 use crate::args::{FeeCommand, Global, PreviewArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::reference::reference_table;
 use crate::session::{Access, Session};
 
 pub(super) fn run(global: &Global, command: &FeeCommand) -> Result<Exit, Failure> {
@@ -40,34 +41,51 @@ pub(super) fn run(global: &Global, command: &FeeCommand) -> Result<Exit, Failure
 struct Preview {
     amount: String,
     fee: String,
+    /// What the payer gives.
     total: String,
+    /// What the other account gets.
+    arrives: String,
     currency: String,
     /// `name@version`; empty for types that cost nothing.
     schedule: String,
+    /// `on_top` or `deducted`.
+    charged: &'static str,
+    /// What becomes of the fee when the payment is refunded: `kept`, `returned` or `pro_rata`.
+    refunds: &'static str,
 }
 
 fn preview(global: &Global, args: &PreviewArgs) -> Result<Exit, Failure> {
     let payment = payment(args)?;
     let session = Session::open(global, Access::Read)?;
     let (link, reference) = configured(&session)?;
-    let table = schedules(&session, reference)?;
-    let priced = price(link, reference.spec.name, table.as_ref(), payment.clone())?;
+    let table = reference_table(&session, reference)?;
+    let priced = price(link, reference.spec.name, table.as_ref(), payment.clone(), args.segment.clone())?;
     let exponent = Currency::parse(&payment.currency).map_or(0, Currency::exponent);
     let money = |minor: i128| decimal(minor, exponent);
-    let (amount_minor, fee_minor) = (i128::from(payment.amount_minor), i128::from(priced.fee_minor));
+    let (sent_minor, fee_minor) = (i128::from(priced.sent_minor()), i128::from(priced.fee_minor));
     let preview = Preview {
-        amount: money(amount_minor),
+        amount: money(i128::from(payment.amount_minor)),
         fee: money(fee_minor),
-        total: money(amount_minor + fee_minor),
+        total: money(sent_minor + fee_minor),
+        arrives: money(sent_minor),
+        charged: priced.fee_terms.charge.name(),
+        refunds: priced.fee_terms.refund.name(),
         currency: payment.currency,
         schedule: priced.fee_schedule,
     };
     if global.json {
         output::json(&preview)?;
     } else {
-        let Preview { amount, fee, total, currency, schedule } = preview;
+        let Preview { amount, fee, total, arrives, currency, schedule, .. } = preview;
         let by = if schedule.is_empty() { "nothing is charged for this type".to_owned() } else { schedule };
-        output::line(&format!("{amount} {currency} + fee {fee} {currency} = {total} {currency}  ({by})"))?;
+        output::line(&match priced.fee_terms.charge {
+            FeeCharge::OnTop => format!("{amount} {currency} + fee {fee} {currency} = {total} {currency}  ({by})"),
+            FeeCharge::Deducted => {
+                format!(
+                    "{amount} {currency}, of which the fee is {fee} {currency}: {arrives} {currency} arrive  ({by})"
+                )
+            }
+        })?;
     }
     Ok(Exit::Ok)
 }
@@ -127,35 +145,13 @@ fn configured(session: &Session) -> Result<(&Link, &ReferencePlan), Failure> {
     found.into_iter().next().ok_or_else(|| Failure::new(Exit::Config, "no chain of the topology charges fees"))
 }
 
-/// As a worker has it: the settings, and over them what the topic holds.
-fn schedules(session: &Session, plan: &ReferencePlan) -> Result<Box<dyn ReferenceTable>, Failure> {
-    let built = (plan.spec.build)(&plan.settings);
-    let mut table = built.map_err(|errors| Failure::new(Exit::Config, format!("{}: {errors:?}", plan.spec.name)))?;
-    let mut codecs = Codecs::new(Arc::clone(&session.registry), tidemill_schemas::CODECS);
-    let partitions = session.topology.topics.get(&plan.topic).map_or(1, |topic| topic.partitions);
-    for partition in (0..partitions).map(|number| TopicPartition::new(plan.topic.as_str(), number)) {
-        read_all(session.broker.as_ref(), &partition, |record| {
-            let event = match record.value.map(|value| codecs.decode(plan.spec.kind, value)).transpose() {
-                Ok(event) => event,
-                Err(ValueError::Unavailable(message)) => return Err(Failure::new(Exit::Unreachable, message)),
-                // A worker does not use it either, and says so.
-                Err(_) => return Ok(ControlFlow::Continue(())),
-            };
-            if let Err(message) = table.apply(record.key.unwrap_or_default(), event) {
-                tracing::warn!(origin = %record.origin, error = message, "a reference entry is not used");
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-    }
-    Ok(table)
-}
-
 /// Runs the processor on a state of its own, which is thrown away.
 fn price(
     link: &Link,
     table_name: &'static str,
     table: &dyn ReferenceTable,
     payment: PaymentBody,
+    segment: Option<String>,
 ) -> Result<PricedPayment, Failure> {
     let broken = |message: String| Failure::new(Exit::Findings, message);
     let processor = (link.processor.build)(&link.settings).map_err(|errors| broken(format!("settings: {errors:?}")))?;
@@ -172,9 +168,21 @@ fn price(
     };
     let references = OneTable { name: table_name, table };
     let around = Surroundings { task: 0, references: &references, schemas: &NoSchemas };
-    let event = Box::new(ScoredPayment { payment, decision: None });
-    let ended = chain::run(&[processor], event, record, &mut state, &mut Effects::default(), around);
-    match ended.map_err(|error| broken(error.to_string()))? {
+    let processors = [processor];
+    let mut run = |event: AnyEvent| {
+        let ended = chain::run(&processors, event, record, &mut state, &mut Effects::default(), around);
+        ended.map_err(|error| broken(error.to_string()))
+    };
+    // The account that pays is put where it is to be.
+    run(Box::new(AccountCommand {
+        request_id: "preview".to_owned(),
+        source: String::new(),
+        account: payment.debit_account.clone(),
+        created_at: payment.created_at,
+        action: AccountAction::ChangeSegment { segment },
+    }))?;
+    let ended = run(Box::new(ScoredPayment { payment, decision: None }))?;
+    match ended {
         Ended::Passed(event) => {
             event.downcast::<PricedPayment>().map_err(|event| broken(format!("priced as {event:?}")))
         }

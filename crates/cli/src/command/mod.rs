@@ -12,6 +12,7 @@ mod explain;
 mod fee;
 mod generate;
 mod graph;
+mod limits;
 mod offsets;
 mod parked;
 mod produce;
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Reconcile { in_transit: true } => reconcile::in_transit(global),
         Command::Statement(args) => statement::run(global, args),
         Command::Fee(command) => fee::run(global, command),
+        Command::Limits(args) => limits::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Dlq(command) => dlq::run(global, command),
         Command::Replay(command) => replay::run(global, command),

@@ -46,7 +46,21 @@ fn all(session: &Session, topic: Option<&str>) -> Result<Vec<ParkedView>, Failur
     Ok(found)
 }
 
+/// A topic whose stage parks.
+fn check_topic(session: &Session, topic: &str) -> Result<(), Failure> {
+    let inputs = session.topology.units.iter().flat_map(|unit| &unit.stages).flat_map(|stage| &stage.inputs);
+    let parking: Vec<&str> = inputs.filter(|input| input.parked.is_some()).map(|input| input.topic.as_str()).collect();
+    if parking.contains(&topic) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, format!("no stage that parks reads {topic}")).hint(format!(
+        "Those that do read {}.",
+        if parking.is_empty() { "nothing".to_owned() } else { parking.join(", ") }
+    )))
+}
+
 fn one(session: &Session, topic: &str, key: &str) -> Result<ParkedView, Failure> {
+    check_topic(session, topic)?;
     let found = all(session, Some(topic))?.into_iter().find(|view| view.key == key.as_bytes());
     found.ok_or_else(|| {
         Failure::new(Exit::Findings, format!("{key} of {topic} is not parked"))
@@ -64,6 +78,9 @@ fn view_json(view: &ParkedView) -> Value {
 
 fn list(global: &Global, topic: Option<&str>) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
+    if let Some(topic) = topic {
+        check_topic(&session, topic)?;
+    }
     let views = all(&session, topic)?;
     if global.json {
         output::json(&views.iter().map(view_json).collect::<Vec<_>>())?;

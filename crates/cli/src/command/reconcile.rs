@@ -47,10 +47,14 @@ pub(super) fn in_transit(global: &Global) -> Result<Exit, Failure> {
                 currency.oldest_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
                 count(currency.arrived_ahead),
                 decimal(currency.accounts_minor, exponent),
+                decimal(currency.clearing_minor, exponent),
             ]);
         }
     }
-    output::table(&["sink", "currency", "amount", "payments", "oldest", "arrived ahead", "accounts"], &rows)?;
+    output::table(
+        &["sink", "currency", "amount", "payments", "oldest", "arrived ahead", "accounts", "clearing"],
+        &rows,
+    )?;
     Ok(Exit::Ok)
 }
 

@@ -7,7 +7,7 @@ use tidemill_runtime::replay::run::control;
 use tidemill_runtime::replay::{Notes, RunState};
 
 use crate::args::{Global, ReplayCommand};
-use crate::command::audit;
+use crate::command::{audit, dlq};
 use crate::exit::{Exit, Failure};
 use crate::operations::check_reason;
 use crate::output::{self, count};
@@ -52,6 +52,8 @@ fn status(global: &Global) -> Result<Exit, Failure> {
 fn change(global: &Global, topic: &str, state: RunState, reason: &str) -> Result<Exit, Failure> {
     check_reason(reason)?;
     let session = Session::open(global, Access::Write)?;
+    // Before anybody is fenced for it.
+    dlq::topics(&session, Some(topic))?;
     if !control(&mut session.operator()?, topic, state, reason)? {
         return Err(Failure::new(Exit::Findings, format!("no replay of {topic} is under way"))
             .hint("`tidemill replay status` shows those that were begun."));

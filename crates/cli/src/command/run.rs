@@ -8,6 +8,7 @@ use fs4::fs_std::FileExt;
 use tidemill_console::{Served, serve};
 use tidemill_runtime::broker::{Isolation, TopicPartition};
 use tidemill_runtime::lag::LagSampler;
+use tidemill_runtime::reconciliation::ReconciliationWatch;
 use tidemill_runtime::reprocess::{Note, PIPELINE_RETIRED, Phase};
 use tidemill_runtime::stable_offset::{LOOK_INTERVAL, StableOffsetWatch};
 use tidemill_runtime::supervise::{self, RunError, RunOptions, RunSinks, Running};
@@ -42,6 +43,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     eprintln!("{} runs on {}", session.topology.pipeline.produced_by(), session.broker.describe());
     sample_lag(&shared)?;
     watch_stable_offsets(&shared)?;
+    watch_reconciliation(&shared, &running)?;
     let ended = watch(&session, args, &running, &stop)?;
     let joined = running.join().map_err(ended_badly);
     match ended {
@@ -162,6 +164,25 @@ fn watch_stable_offsets(shared: &Arc<Shared>) -> Result<(), Failure> {
         loop {
             watch.look();
             std::thread::sleep(LOOK_INTERVAL);
+        }
+    })?;
+    Ok(())
+}
+
+/// Reads what all workers of the pipeline have committed, those of other processes among them.
+fn watch_reconciliation(shared: &Arc<Shared>, running: &Running) -> Result<(), Failure> {
+    let mut watch = ReconciliationWatch::new(Arc::clone(&shared.topology), Arc::clone(&shared.broker));
+    let (shared, health) = (Arc::clone(shared), running.health.clone());
+    std::thread::Builder::new().name("reconciliation".to_owned()).spawn(move || {
+        let mut before = None;
+        loop {
+            // A broker that is away is reported by those who need it.
+            if let Ok(look) = watch.look() {
+                shared.telemetry.reconciliation.report(&look, before.as_ref(), shared.clock.unix_ms());
+                health.set_unaccounted(look.findings().collect());
+                before = Some(look);
+            }
+            std::thread::sleep(ReconciliationWatch::INTERVAL);
         }
     })?;
     Ok(())

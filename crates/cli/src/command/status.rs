@@ -8,6 +8,7 @@ use tidemill_runtime::broker::TopicPartition;
 use tidemill_runtime::health::{LastError, Phase, ProcessView, Reason, TaskView, WorkerView};
 use tidemill_runtime::lag::next_offset;
 use tidemill_runtime::provision::open_sink;
+use tidemill_runtime::reconciliation::{Balance, RECORDS_UNACCOUNTED, ReconciliationWatch};
 use tidemill_runtime::stable_offset::STABLE_OFFSET_STUCK;
 use tidemill_runtime::status::{InputStatus, sink_lag, unit_status};
 
@@ -30,6 +31,8 @@ struct StatusView {
     pipeline: String,
     broker: String,
     inputs: Vec<InputView>,
+    /// What became of the records of each input partition.
+    balances: Vec<Balance>,
     sinks: Vec<SinkView>,
     /// Open transactions behind which readers stood still while this was measured.
     holding_back: Vec<TransactionView>,
@@ -55,8 +58,11 @@ struct SinkView {
 pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
     let before = inputs(&session)?;
+    let mut watch = ReconciliationWatch::new(session.topology.clone(), session.broker.clone());
+    watch.look()?;
     session.clock.sleep(SAMPLE);
     let after = inputs(&session)?;
+    let look = watch.look()?;
     let holding_back = holding_back(&session, &before, &after);
     let rates: BTreeMap<(String, u32), u64> =
         before.into_iter().map(|row| ((row.topic, row.partition), row.next_offset)).collect();
@@ -68,11 +74,18 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
         pipeline: session.topology.pipeline.produced_by(),
         broker: session.broker.describe(),
         inputs: inputs.collect(),
+        balances: look.balances,
         sinks: sinks(&session)?,
         holding_back,
         process: process_at(&session.topology.http_address),
     };
-    let exit = if view.sinks.iter().any(|sink| sink.lag_offsets.is_none()) { Exit::Unreachable } else { Exit::Ok };
+    let exit = if view.balances.iter().any(|balance| balance.unaccounted > 0) {
+        Exit::Findings
+    } else if view.sinks.iter().any(|sink| sink.lag_offsets.is_none()) {
+        Exit::Unreachable
+    } else {
+        Exit::Ok
+    };
     if global.json {
         output::json(&view)?
     } else {
@@ -167,6 +180,7 @@ fn print(view: &StatusView) -> Result<(), Failure> {
         })
         .collect();
     output::table(&["topic", "partition", "owner", "next offset", "lag", "unstable", "lag s", "records/s"], &rows)?;
+    print_balances(&view.balances)?;
     output::line("")?;
     let rows: Vec<Vec<String>> = view
         .sinks
@@ -187,6 +201,54 @@ fn print(view: &StatusView) -> Result<(), Failure> {
             output::line("\nno process answers at `pipeline.http_address`, so what the workers do is not known here")
         }
     }
+}
+
+/// What became of everything that was read, and above all what does not add up.
+fn print_balances(balances: &[Balance]) -> Result<(), Failure> {
+    let rows: Vec<Vec<String>> = balances
+        .iter()
+        .filter(|balance| balance.taken > 0 || balance.unaccounted > 0)
+        .map(|balance| {
+            let figures = [
+                balance.taken,
+                balance.posted + balance.applied,
+                balance.passed,
+                balance.rejected,
+                balance.duplicate,
+                balance.parked,
+                balance.dead,
+                balance.discarded,
+            ];
+            let under_way = balance.under_way.map_or_else(|| "-".to_owned(), output::count);
+            let figures = figures.into_iter().map(output::count).chain([under_way, output::count(balance.unaccounted)]);
+            [balance.topic.clone(), balance.partition.to_string()].into_iter().chain(figures).collect()
+        })
+        .collect();
+    output::line("")?;
+    output::table(
+        &[
+            "topic",
+            "partition",
+            "in",
+            "posted",
+            "passed",
+            "rejected",
+            "duplicate",
+            "parked",
+            "dead",
+            "discarded",
+            "under way",
+            "unaccounted",
+        ],
+        &rows,
+    )?;
+    for balance in balances {
+        for finding in &balance.findings {
+            let Balance { topic, partition, .. } = balance;
+            output::line(&format!("DOES NOT ADD UP  {RECORDS_UNACCOUNTED}: {topic} partition {partition}: {finding}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// What the process here does, and above all what keeps a task from running.

@@ -12,7 +12,9 @@ fn codes() -> Vec<&'static CodeSpec> {
     let of_processors = tidemill_processors::PROCESSORS.iter().flat_map(|spec| spec.codes);
     let of_sinks = tidemill_connectors::CODES.iter().copied();
     let of_engine = [&reject::BUG, &VALUE_UNREADABLE, &VALUE_SCHEMA_UNKNOWN, &REDRIVE_UNADDRESSED];
-    let mut codes: Vec<&CodeSpec> = of_engine.into_iter().chain(of_processors).chain(of_sinks).collect();
+    let of_produce = tidemill_schemas::json::JSON_CODES.iter().copied();
+    let mut codes: Vec<&CodeSpec> =
+        of_engine.into_iter().chain(of_processors).chain(of_sinks).chain(of_produce).collect();
     codes.sort_by_key(|code| code.code);
     codes.dedup_by_key(|code| code.code);
     codes

@@ -134,6 +134,45 @@ fn a_bad_deploy_is_planned_mended_and_sent_back_once() {
 }
 
 #[test]
+fn a_script_mends_what_no_patch_can() {
+    let tidemill = Tidemill::new();
+    let number = |id: u32, amount: &str| {
+        let payment = bad(id).replace(r#"{"value":"1.00"}"#, amount);
+        assert!(payment.contains(amount), "{payment}");
+        payment + "\n"
+    };
+    tidemill.feed(&format!("produce {INPUT}"), [number(1, "12.5"), number(2, "7")].concat().as_bytes()).text();
+    produce_bad(&tidemill, 3..5);
+    run_until_idle(&tidemill);
+    plan(&tidemill, &[]);
+    tidemill.write(
+        "mend.rhai",
+        "value.amount = if type_of(value.amount) == \"map\" { value.amount.value } else { value.amount.to_string() };",
+    );
+    let edited = tidemill.run("dlq edit plan.json --script mend.rhai --json").json();
+    assert_eq!([&edited["passes"], &edited["edited"]], [&json!(4), &json!(4)], "{edited}");
+    let kept = std::fs::read_to_string(tidemill.folder().join("plan.json")).expect("the plan");
+    assert!(kept.contains(r#""op": "replace""#) && kept.contains(r#""value": "12.5""#), "the change is kept: {kept}");
+    assert_eq!(applied(apply(&tidemill, &[])), [4, 0, 0]);
+    run_until_idle(&tidemill);
+    assert_once(&outcomes(&tidemill), 4);
+
+    plan(&tidemill, &["--include-failing"]);
+    for (script, expected) in [("value.amount = ;", 2), ("loop {}", 1), ("value.nobody.there = 1;", 1)] {
+        produce_bad(&tidemill, 5..6);
+        run_until_idle(&tidemill);
+        plan(&tidemill, &[]);
+        tidemill.write("wrong.rhai", script);
+        let before = std::fs::read(tidemill.folder().join("plan.json")).expect("the plan");
+        let ended = tidemill.run("dlq edit plan.json --script wrong.rhai");
+        assert_eq!(ended.code, Some(expected), "{script}: {ended:#?}");
+        assert_eq!(std::fs::read(tidemill.folder().join("plan.json")).expect("the plan"), before, "it is as it was");
+    }
+    let nothing = tidemill.run("dlq edit plan.json");
+    assert_eq!(nothing.code, Some(2), "{nothing:#?}");
+}
+
+#[test]
 fn a_stale_plan_is_refused_and_that_is_on_record() {
     let tidemill = Tidemill::new();
     produce_bad(&tidemill, 0..10);
@@ -248,4 +287,51 @@ fn a_trail_that_was_cut_is_found_by_its_checkpoint() {
     let lost = tidemill.run(verify);
     assert_eq!(lost.code, Some(1), "{lost:#?}");
     assert_eq!(parse(&lost.stdout)["findings"][0]["kind"], json!("checkpoint"), "{lost:#?}");
+}
+
+#[test]
+fn a_name_that_stands_for_nothing_is_said_to() {
+    let tidemill = Tidemill::new();
+    produce_bad(&tidemill, 0..3);
+    run_until_idle(&tidemill);
+    let usage = [
+        "dlq ls nothing.dlq",
+        "dlq ls --code schema_mismach",
+        "dlq stats --stage ingst",
+        "dlq ls --class wrong",
+        "dlq ls --partition 4",
+        "dlq export payments.requested.v1.dlq --from 5 --to 5",
+        "dlq ls --since 1h --until 2h",
+        "dlq plan payments.requested.v1.dlq --code schema_mismach -o other.json",
+        "dlq discard payments.requested.v1.dlq --stage ingst --reason no --yes",
+        "dlq apply nothing.json --reason no --yes",
+        "parked ls payments.requested.v1",
+        "parked ls nothing",
+        "parked show nothing acc-1",
+        "replay pause nothing --reason no",
+        "replay cancel payments.requested.v1 --reason no",
+        "dlq show payments.requested.v1.dlq 0 18446744073709551615",
+        "audit ls --verb",
+    ];
+    for line in usage {
+        let ended = tidemill.run(line);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{line}: {ended:#?}");
+        assert!(!ended.stderr.contains("panicked"), "{line}: {ended:#?}");
+    }
+    for line in [
+        "dlq show payments.requested.v1.dlq 0 18446744073709551614",
+        "parked show payments.screened.v1 acc-1",
+        "replay resume payments.requested.v1.dlq --reason no",
+        "audit ls --verb nothing",
+    ] {
+        let ended = tidemill.run(line);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{line}: {ended:#?}");
+    }
+    // What is known and not there is an answer.
+    for line in ["dlq ls --code bug --json", "dlq ls --stage ledger --json", "parked ls payments.screened.v1 --json"] {
+        assert_eq!(tidemill.run(line).json(), json!([]), "{line}");
+    }
+    let near = tidemill.run("dlq ls --code schema_mismach");
+    assert!(near.stderr.contains("schema_mismatch"), "{near:#?}");
+    assert_eq!(tidemill.run("audit ls --json").json(), json!([]), "nothing was done");
 }

@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::tidemill::{BINARY, Tidemill, repository};
 
 /// Pages whose shell blocks are run, each page from top to bottom in one folder.
-const RUN: [&str; 4] =
-    ["README.md", "docs/guides/first-steps.md", "docs/guides/bad-day.md", "docs/guides/reprocess.md"];
+const RUN: [&str; 5] = [
+    "README.md",
+    "docs/guides/first-steps.md",
+    "docs/guides/bad-day.md",
+    "docs/guides/payments.md",
+    "docs/guides/reprocess.md",
+];
 /// A block of nothing but these is for a checkout with its toolchain, not for somebody who has the program.
 const OF_A_CHECKOUT: [&str; 5] = ["make ", "cargo ", "git ", "cd ", "dev/stack "];
 const SHELL_SECONDS_MAX: &str = "120";

@@ -3,11 +3,11 @@
 //!
 //! Needs the servers of `dev/stack up`. Every run has topics, a database and Redis keys of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::kafka::Pipeline;
+use crate::kafka::{DEADLINE, Pipeline, TICK};
 use crate::tidemill::seed;
 
 const REASON: &str = "the producer has mended its amounts";
@@ -139,5 +139,85 @@ fn an_account_waits_in_order_while_workers_are_killed() {
     }
     assert_eq!(tidemill.run("parked ls --json").json(), json!([]));
     pipeline.assert_exact(180);
+    assert_audited(&pipeline);
+}
+
+/// Avro with a schema that nobody registered.
+const UNKNOWN_SCHEMA: &[u8] = b"\0\x7f\xff\xff\xfddatum\n";
+
+fn wait_for_letters(pipeline: &Pipeline, count: u64) {
+    let started_at = Instant::now();
+    loop {
+        let groups = pipeline.tidemill.run("dlq ls --json").json();
+        let counts = groups.as_array().into_iter().flatten().filter_map(|group| group["count"].as_u64());
+        if counts.sum::<u64>() == count {
+            return;
+        }
+        assert!(started_at.elapsed() < DEADLINE, "{groups}");
+        std::thread::sleep(TICK);
+    }
+}
+
+/// With workers at work, at any moment: everything that came in is accounted for.
+fn assert_accounted(pipeline: &Pipeline) {
+    let status = pipeline.tidemill.run("status --json").json();
+    let balances = status["balances"].as_array().expect("a list");
+    assert!(balances.iter().all(|balance| balance["unaccounted"] == json!(0)), "{balances:#?}");
+}
+
+#[test]
+fn what_keeps_failing_stops_coming_back_and_nothing_is_unaccounted_meanwhile() {
+    let pipeline = Pipeline::new();
+    let tidemill = &pipeline.tidemill;
+    tidemill.run("apply --yes").text();
+    let running = tidemill.start("run");
+    let input = pipeline.topic("payments.requested.v1");
+    let dlq = pipeline.topic("payments.requested.v1.dlq");
+    let plan = |more: &[&str]| {
+        let args = ["dlq", "plan", &dlq, "-o", "plan.json", "--json"];
+        tidemill.run_all(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+    };
+    let apply = |more: &[&str]| {
+        let args = ["dlq", "apply", "plan.json", "--reason", REASON, "--yes", "--json"];
+        tidemill.run_all(&args.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+    };
+    tidemill.feed(&format!("produce {input}"), UNKNOWN_SCHEMA).text();
+    wait_for_letters(&pipeline, 1);
+    plan(&["--include-failing"]).json();
+    tidemill.feed(&format!("produce {input}"), UNKNOWN_SCHEMA).text();
+    wait_for_letters(&pipeline, 2);
+    let stale = apply(&[]);
+    assert_eq!(stale.code, Some(5), "another letter is meant by now: {stale:#?}");
+    for count in 1..=3 {
+        plan(&["--include-failing"]).json();
+        assert_eq!(apply(&[]).json()["replayed"], json!(2));
+        assert_accounted(&pipeline);
+        wait_for_letters(&pipeline, 2 + 2 * count);
+        assert_eq!(apply(&[]).json()["replayed"], json!(0), "the same plan once more");
+    }
+    let looping = plan(&["--include-failing"]);
+    assert_eq!(looping.code, Some(5), "{looping:#?}");
+    assert_eq!(apply(&[]).json()["left"], json!(2), "they stay where they are");
+
+    // So many fail again that it pauses by itself; somebody else calls it off; a plan that was called off stays so.
+    let hopeless = UNKNOWN_SCHEMA.repeat(150);
+    tidemill.feed(&format!("produce {input}"), &hopeless).text();
+    wait_for_letters(&pipeline, 8 + 150);
+    plan(&["--include-failing"]);
+    let paused = apply(&["--rate", "40"]);
+    assert_eq!(paused.code, Some(5), "{paused:#?}");
+    assert!(paused.stderr.contains("failed again"), "{paused:#?}");
+    assert_eq!(tidemill.run("replay status --json").json()[0]["replay"]["state"], json!("paused"));
+    assert_accounted(&pipeline);
+    let cancelled = tidemill.run_all(&["replay", "cancel", &dlq, "--reason", "hopeless", "--json"]).json();
+    assert_eq!(cancelled["state"], json!("cancelled"));
+    let refused = apply(&[]);
+    assert_eq!(refused.code, Some(5), "{refused:#?}");
+    tidemill.run_all(&["dlq", "discard", &dlq, "--reason", "they were never payments", "--yes"]).text();
+    running.signal("TERM");
+    assert_eq!(running.ended().code, Some(0));
+    tidemill.run("run --until-idle").text();
+    assert_accounted(&pipeline);
+    assert_eq!(tidemill.run("reconcile").code, Some(0));
     assert_audited(&pipeline);
 }

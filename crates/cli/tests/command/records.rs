@@ -127,3 +127,79 @@ fn distinct_keys_make_one_record_each() {
     let args = "produce accounts.requested.v1 --csv --file payments.csv --key account --distinct --json --map account=c-{CUSTOMER}";
     assert_eq!(tidemill.run(args).json()["records"], 2);
 }
+
+const QUOTES: &str = "fx.rates.v1";
+
+fn quote(id: &str, change: fn(&mut Value)) -> String {
+    let mut quote = json!({
+        "quote": id, "sell_currency": "EUR", "buy_currency": "USD", "rate": "1.0850", "spread": "0.0050",
+        "effective_from": "2026-02-01T00:00:00Z", "expires_at": "2026-03-01T00:00:00Z",
+    });
+    change(&mut quote);
+    format!("{quote}\n")
+}
+
+#[test]
+fn events_are_written_in_the_registered_schema_under_their_own_key() {
+    let tidemill = Tidemill::new();
+    let lines = [quote("q-1", |_| ()), quote("q-2", |_| ())].concat();
+    let produced = tidemill.feed(&format!("produce {QUOTES} --json"), lines.as_bytes()).json();
+    assert_eq!([&produced["records"], &produced["skipped"]], [&json!(2), &json!(0)]);
+    let shown = tidemill.run(&format!("consume {QUOTES} --key q-2")).json_lines();
+    let [record] = &shown[..] else { panic!("{shown:#?}") };
+    assert_eq!([&record["value"]["rate"], &record["value"]["buy_currency"]], [&json!("1.0850"), &json!("USD")]);
+    assert!(
+        record["value"]["meta"]["produced_by"].as_str().is_some_and(|by| by.starts_with("payments@1+")),
+        "{record}"
+    );
+    // What is shown can be written again.
+    let again = format!("{}\n", record["value"]);
+    assert_eq!(tidemill.feed(&format!("produce {QUOTES} --json"), again.as_bytes()).json()["records"], 1);
+    assert_eq!(tidemill.run(&format!("consume {QUOTES} --key q-2")).json_lines().len(), 2);
+
+    let taken_back = tidemill.feed(&format!("produce {QUOTES} --tombstone --json"), quote("q-1", |_| ()).as_bytes());
+    assert_eq!(taken_back.json()["records"], 1);
+    let shown = tidemill.run(&format!("consume {QUOTES} --key q-1")).json_lines();
+    assert_eq!(shown.last().map(|record| &record["value"]), Some(&Value::Null), "{shown:#?}");
+    let untyped = tidemill.feed(&format!("produce {PAYMENTS} --tombstone"), b"{}\n");
+    assert_eq!(untyped.code, Some(2), "{untyped:#?}");
+    let raw = tidemill.feed(&format!("produce {QUOTES} --raw --key quote --json"), b"{\"quote\":\"q-3\"}\n");
+    assert_eq!(raw.json()["records"], 1);
+    assert_eq!(values(&tidemill.run(&format!("consume {QUOTES} --key q-3")).json_lines()), [r#"{"quote":"q-3"}"#]);
+}
+
+/// Code and field that are named for a quote that is good but for one thing.
+type Wrong = (&'static str, &'static str, fn(&mut Value));
+
+#[test]
+fn a_line_that_is_no_event_is_named_with_its_code_and_field_and_not_quoted() {
+    let tidemill = Tidemill::new();
+    let cases: [Wrong; 6] = [
+        ("json_field_mismatch", "rate", |quote| quote["rate"] = json!(1.085)),
+        ("json_field_mismatch", "expires_at", |quote| quote["expires_at"] = json!("s3cret")),
+        ("json_field_unknown", "rat", |quote| quote["rat"] = json!("s3cret")),
+        ("json_field_missing", "spread", |quote| {
+            quote.as_object_mut().expect("an object").remove("spread");
+        }),
+        // What no schema says, the table does that workers build of it.
+        ("reference_refused", "buy_currency", |quote| quote["buy_currency"] = json!("EUR")),
+        ("reference_refused", "spread", |quote| quote["spread"] = json!("2")),
+    ];
+    let mut lines = format!("{}no JSON\n", quote("q-0", |_| ()));
+    lines.extend(cases.iter().map(|(_, _, change)| quote("q-1", *change)));
+    lines.push_str(&quote("q-9", |_| ()));
+    let produced = tidemill.feed(&format!("produce {QUOTES} --json"), lines.as_bytes());
+    assert_eq!(produced.code, Some(3), "{produced:#?}");
+    let result = crate::tidemill::parse(&produced.stdout);
+    assert_eq!([&result["records"], &result["skipped"]], [&json!(2), &json!(7)]);
+    let said: Vec<&str> = produced.stderr.lines().filter(|line| line.contains("line skipped")).collect();
+    let expected = [("json_unreadable", "")].into_iter().chain(cases.iter().map(|(code, field, _)| (*code, *field)));
+    assert_eq!(said.len(), 7, "{}", produced.stderr);
+    for ((number, (code, field)), said) in (2..).zip(expected).zip(said) {
+        for part in [format!("line={number}"), format!("code=\"{code}\""), format!("field=\"{field}\"")] {
+            assert!(said.contains(&part), "{part} is not in {said}");
+        }
+    }
+    assert!(!produced.stderr.contains("s3cret"), "{}", produced.stderr);
+    assert_eq!(tidemill.run(&format!("consume {QUOTES}")).json_lines().len(), 2);
+}

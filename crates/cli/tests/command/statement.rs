@@ -85,6 +85,7 @@ fn what_cannot_be_shown_is_said() {
     let quiet = tidemill.run("reconcile --in-transit --json").json();
     let nothing = json!({
         "currency": "EUR", "amount_minor": 0, "payments": 0, "oldest_at": null, "arrived_ahead": 1, "accounts_minor": 0,
+        "clearing_minor": 0,
     });
     assert_eq!(quiet, json!([{"sink": "sqlite", "currencies": [nothing]}]), "the departure was deleted above");
     crate::sql::sqlite(

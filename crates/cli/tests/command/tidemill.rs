@@ -60,6 +60,12 @@ impl Tidemill {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// What was set last.
+    pub(crate) fn variable(&self, name: &str) -> String {
+        let found = self.variables.iter().rev().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("{name} is not set")).1.clone()
+    }
+
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.folder().join(name), content).unwrap_or_else(|error| panic!("{name}: {error}"));
     }

@@ -11,6 +11,9 @@ pub struct RecordMeta {
     pub topic: Arc<str>,
     pub partition: u32,
     pub offset: u64,
+    /// Offsets right before it that hold nothing to read: markers of transactions, and what was aborted. Counted from the
+    /// record before it, or from where reading began.
+    pub passed_over: u64,
     pub timestamp_ms: i64,
     key: Option<Range<u32>>,
     value: Option<Range<u32>>,
@@ -57,6 +60,7 @@ impl RecordBatch {
         topic: &Arc<str>,
         partition: u32,
         offset: u64,
+        passed_over: u64,
         timestamp_ms: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
@@ -75,6 +79,7 @@ impl RecordBatch {
             topic: Arc::clone(topic),
             partition,
             offset,
+            passed_over,
             timestamp_ms,
             key,
             value,

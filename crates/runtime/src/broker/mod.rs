@@ -16,6 +16,7 @@ pub use error::{BrokerError, BrokerErrorKind};
 pub use open_transaction::{
     Decision, LastTransaction, OpenTransaction, Standing, TransactionPhase, TransactionProtocol,
 };
+pub(crate) use read::read_range_with;
 pub use read::{read_all, read_range};
 pub use roster::{Roster, RosterMember};
 
@@ -114,6 +115,7 @@ pub trait Reader: Send {
     fn unassign(&mut self, partition: &TopicPartition) -> Result<()>;
 
     /// Replaces the content of `batch` by the next records, at most `records_max`, waiting up to `timeout` for the first.
+    /// Where a partition is not compacted, offset and [`RecordMeta::passed_over`] account for every offset.
     fn poll(&mut self, batch: &mut RecordBatch, records_max: usize, timeout: Duration) -> Result<()>;
 
     /// Whether polls have returned everything of this partition that can be read, as of the last time they found nothing

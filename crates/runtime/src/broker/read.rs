@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidemill_core::RecordView;
 
-use crate::broker::{Broker, BrokerError, BrokerErrorKind, Isolation, RecordBatch, TopicPartition};
+use crate::broker::{Broker, BrokerError, BrokerErrorKind, Isolation, Reader, RecordBatch, RecordMeta, TopicPartition};
 
 const BATCH_RECORDS_MAX: usize = 5_000;
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -18,18 +18,33 @@ pub fn read_range<E: From<BrokerError>>(
     broker: &dyn Broker,
     partition: &TopicPartition,
     range: Range<u64>,
-    mut visit: impl FnMut(&RecordView<'_>) -> Result<ControlFlow<()>, E>,
+    visit: impl FnMut(&RecordView<'_>) -> Result<ControlFlow<()>, E>,
 ) -> Result<u64, E> {
     if range.is_empty() {
         return Ok(range.end);
     }
     let mut reader = broker.reader(Isolation::ReadCommitted)?;
+    read_range_with(reader.as_mut(), partition, range, visit)
+}
+
+/// [`read_range`] with a reader that reads nothing else, for those who read often.
+pub(crate) fn read_range_with<E: From<BrokerError>>(
+    reader: &mut dyn Reader,
+    partition: &TopicPartition,
+    range: Range<u64>,
+    mut visit: impl FnMut(&RecordView<'_>) -> Result<ControlFlow<()>, E>,
+) -> Result<u64, E> {
+    if range.is_empty() {
+        return Ok(range.end);
+    }
     reader.assign(partition, range.start)?;
     let mut batch = RecordBatch::default();
     let mut empty_polls = 0;
     loop {
         reader.poll(&mut batch, BATCH_RECORDS_MAX, POLL_WAIT)?;
-        for index in 0..batch.len() {
+        let is_ours = |meta: &RecordMeta| meta.topic == partition.topic && meta.partition == partition.partition;
+        // What is on its way of a partition that was read before may still arrive.
+        for index in (0..batch.len()).filter(|index| is_ours(&batch.metas()[*index])) {
             let headers = batch.headers(index);
             let record = batch.view(index, &headers);
             if record.origin.offset >= range.end {
@@ -39,7 +54,7 @@ pub fn read_range<E: From<BrokerError>>(
                 return Ok(record.origin.offset + 1);
             }
         }
-        let is_past = batch.metas().last().is_some_and(|last| last.offset + 1 >= range.end);
+        let is_past = batch.metas().last().is_some_and(|last| is_ours(last) && last.offset + 1 >= range.end);
         if is_past || (batch.is_empty() && reader.reached_end(partition)) {
             return Ok(range.end);
         }

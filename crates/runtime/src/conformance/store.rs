@@ -128,6 +128,10 @@ mod suite {
         ];
         for (after, before, limit, expected) in cases {
             let found = store.scan(after, before, limit).expect("the store can be scanned");
+            let last = store.last_key(after, before).expect("the store can be asked");
+            if found.len() < limit {
+                assert_eq!(last.as_deref(), expected.last().copied(), "after {after:?} before {before:?}");
+            }
             let keys: Vec<&[u8]> = found.iter().map(|(key, _)| key.as_slice()).collect();
             assert_eq!(keys, expected, "after {after:?} before {before:?} limit {limit}");
             assert!(found.iter().all(|(key, value)| key == value));

@@ -116,10 +116,11 @@ impl<'a> BlockRecord<'a> {
         Some((Self { timestamp_ms, key, value, headers }, block.len() - rest.len()))
     }
 
+    /// What was aborted takes no offsets here, so none is passed over.
     pub(crate) fn push_to(&self, batch: &mut RecordBatch, topic: &Arc<str>, partition: u32, offset: u64) {
         let mut rest = self.headers;
         let headers = std::iter::from_fn(|| take_header(&mut rest));
-        batch.push(topic, partition, offset, self.timestamp_ms, self.key, self.value, headers);
+        batch.push(topic, partition, offset, 0, self.timestamp_ms, self.key, self.value, headers);
     }
 }
 

@@ -20,6 +20,7 @@ const POLL_BYTES_MAX: usize = 16 * 1024 * 1024;
 struct Cursor {
     partition: TopicPartition,
     reached_end: bool,
+    next_offset: u64,
 }
 
 pub(super) struct KafkaReader {
@@ -69,12 +70,12 @@ impl Reader for KafkaReader {
         if let Some(index) = self.position_of(partition) {
             self.remove(index)?;
         }
-        let offset = i64::try_from(offset).map_err(|_| {
+        let signed = i64::try_from(offset).map_err(|_| {
             BrokerError::new(BrokerErrorKind::OffsetOutOfRange, "assign", format!("no log has an offset {offset}"))
         })?;
-        let list = list_of(partition, Offset::Offset(offset))?;
+        let list = list_of(partition, Offset::Offset(signed))?;
         self.consumer.incremental_assign(&list).map_err(|error| broker_error("assign", &error))?;
-        self.cursors.push(Cursor { partition: partition.clone(), reached_end: false });
+        self.cursors.push(Cursor { partition: partition.clone(), reached_end: false, next_offset: offset });
         Ok(())
     }
 
@@ -152,7 +153,10 @@ fn take_record(record: &Record<'_>, cursors: &mut [Cursor], last_cursor: &mut us
     let TopicPartition { topic, partition } = &cursor.partition;
     let Ok(offset) = u64::try_from(record.offset) else { return Step::Nothing };
     let headers = record.headers.iter().copied();
-    batch.push(topic, *partition, offset, record.timestamp_ms, record.key, record.value, headers);
+    // The client does not say what it leaves out, so what it has lost could not be told from markers.
+    let passed_over = offset.saturating_sub(cursor.next_offset);
+    cursor.next_offset = offset + 1;
+    batch.push(topic, *partition, offset, passed_over, record.timestamp_ms, record.key, record.value, headers);
     Step::Record
 }
 

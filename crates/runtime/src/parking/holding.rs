@@ -1,5 +1,7 @@
 //! What a worker does with a record of a parked key, and with one that fails.
 
+use std::sync::Arc;
+
 use tidemill_core::{Outcome, RecordView, StateError};
 use tidemill_topology::plan::ParkingLimits;
 
@@ -7,7 +9,9 @@ use crate::broker::Outgoing;
 use crate::dead_letter::{self, FirstOrigin, OwnedHeader, sent_back};
 use crate::parking::lot::{Full, Lot};
 use crate::parking::{PARKED_BEHIND, TICKET, Ticket};
+use crate::reconciliation::SetAside;
 use crate::task::Task;
+use crate::task::checkpoint::Checkpoint;
 use crate::worker::WorkerError;
 use crate::worker::process::Output;
 use crate::worker::program::{InputProgram, Port};
@@ -32,6 +36,39 @@ impl Task {
             }
         }
         Ok(None)
+    }
+
+    /// Writes down how many records wait, by the state: what the figures say of that must be the same.
+    pub(crate) fn note_waiting(
+        &mut self,
+        inputs: &[InputProgram],
+        checkpoint: &mut Checkpoint,
+    ) -> Result<(), StateError> {
+        for input in inputs.iter().filter(|input| input.parking.is_some()) {
+            let waiting = if self.parking.is_holding { self.lot(input).input()?.records } else { 0 };
+            match checkpoint.tally.set_aside.get_mut(&input.name) {
+                Some(set_aside) => set_aside.waiting = waiting,
+                None if waiting > 0 => {
+                    let set_aside = SetAside { waiting, ..SetAside::default() };
+                    checkpoint.tally.set_aside.insert(input.name.clone(), set_aside);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Parked topics with the offset before which no committed record waits, where that is news.
+    pub(crate) fn newly_dead(&mut self, inputs: &[InputProgram]) -> Result<Vec<(Arc<str>, u64)>, StateError> {
+        let mut dead = Vec::new();
+        for input in inputs {
+            let Some(parking) = &input.parking else { continue };
+            let before = self.lot(input).input()?.scan_from;
+            if self.is_dead_before(input.number, before) {
+                dead.push((parking.port.topic.clone(), before));
+            }
+        }
+        Ok(dead)
     }
 
     /// Looks up what is parked, so that a task that holds nothing back asks no more.
@@ -61,7 +98,7 @@ impl Output {
         };
         let Some(parked) = task.lot(input).get(key)? else { return Ok(None) };
         let head = parked.head.clone();
-        let ticket = match task.lot(input).hold_back(key, parked, parking.limits)? {
+        let ticket = match task.lot(input).hold_back(key, parked, self.failed_by.failed_at_ms, parking.limits)? {
             Ok(ticket) => ticket,
             Err(full) => return Err(full_of(input, parking.limits, full)),
         };
@@ -74,6 +111,7 @@ impl Output {
             value: record.value,
             headers: &dead_letter::borrowed(&headers),
         })?;
+        task.set_aside(input.number, SetAside { parked: 1, ..SetAside::default() });
         Ok(Some(Outcome::Parked))
     }
 
@@ -108,6 +146,10 @@ fn full_of(input: &InputProgram, limits: ParkingLimits, full: Full) -> WorkerErr
     let (what, max) = match full {
         Full::Keys => ("keys", limits.keys_max),
         Full::RecordsOfKey => ("records of one key", limits.records_per_key_max),
+        Full::Age => {
+            let (stage, topic) = (input.stage.to_string(), input.topic.to_string());
+            return WorkerError::ParkedTooLong { stage, topic, age_s_max: limits.age_s_max };
+        }
     };
     WorkerError::ParkingFull { stage: input.stage.to_string(), topic: input.topic.to_string(), what, max }
 }

@@ -11,6 +11,7 @@ use crate::task::state::TaskState;
 pub(crate) enum Full {
     Keys,
     RecordsOfKey,
+    Age,
 }
 
 pub(crate) struct Lot<'a> {
@@ -71,10 +72,15 @@ impl Lot<'_> {
         &mut self,
         key: &[u8],
         mut parked: ParkedKey,
+        now_ms: i64,
         limits: ParkingLimits,
     ) -> Result<Result<Ticket, Full>, StateError> {
         if parked.records() >= limits.records_per_key_max {
             return Ok(Err(Full::RecordsOfKey));
+        }
+        let waited_s = u64::try_from(now_ms.saturating_sub(parked.parked_at_ms)).unwrap_or(0) / 1_000;
+        if parked.phase == ParkedPhase::Waiting && waited_s >= limits.age_s_max {
+            return Ok(Err(Full::Age));
         }
         let ticket = Ticket { episode: parked.episode, number: parked.next_in };
         parked.next_in += 1;
@@ -115,6 +121,19 @@ impl Lot<'_> {
             return Ok(is_of_episode && ticket.number >= parked.next_out);
         }
         Ok(is_of_episode && ticket.number == parked.next_out)
+    }
+
+    /// Whether this record still has its turn to come.
+    pub(crate) fn waits(&mut self, key: &[u8], ticket: Ticket) -> Result<bool, StateError> {
+        let parked = self.get(key)?;
+        Ok(parked.is_some_and(|parked| parked.episode == ticket.episode && ticket.number >= parked.next_out))
+    }
+
+    /// No record before this offset of the parked topic waits any more.
+    pub(crate) fn scan_from(&mut self, offset: u64) -> Result<(), StateError> {
+        let mut input = self.input()?;
+        input.scan_from = input.scan_from.max(offset);
+        self.put_input(&input)
     }
 
     /// The record at `offset` of the parked topic, which was the next of its key, has been processed. If it failed, the
@@ -175,7 +194,7 @@ mod tests {
     use crate::store::write_behind::{Background, WriteBehind};
     use crate::threads::SystemThreads;
 
-    const LIMITS: ParkingLimits = ParkingLimits { keys_max: 2, records_per_key_max: 3 };
+    const LIMITS: ParkingLimits = ParkingLimits { keys_max: 2, records_per_key_max: 3, age_s_max: 60 };
 
     fn state() -> TaskState {
         let store = MemoryStores::default().open(Path::new("test"), "test").expect("a store in memory");
@@ -210,7 +229,10 @@ mod tests {
         ("hold a", "not parked"),
         ("park a h5", "parked"),
         ("hold a", "3/0"),
-        ("resolve a h5", "keys 1 releasing 1 records 1"),
+        ("hold a 60004", "3/1"),
+        ("hold a 60005", "Age"),
+        ("resolve a h5", "keys 1 releasing 1 records 2"),
+        ("hold a 60005", "3/2"),
         ("next a 1/0", "no"),
         ("next a 3/0", "yes"),
     ];
@@ -227,6 +249,7 @@ mod tests {
     fn does(lot: &mut Lot<'_>, step: &str) -> String {
         let words: Vec<&str> = step.split(' ').collect();
         let key = words[1].as_bytes();
+        let now_ms = words.get(2).and_then(|text| text.parse().ok()).unwrap_or(5);
         let figures = |lot: &mut Lot<'_>| {
             let ParkedInput { keys, releasing, records, .. } = lot.input().expect("can be read");
             format!("keys {keys} releasing {releasing} records {records}")
@@ -238,7 +261,7 @@ mod tests {
             },
             "hold" => match lot.get(key).expect("can be read") {
                 None => "not parked".to_owned(),
-                Some(parked) => match lot.hold_back(key, parked, LIMITS).expect("can be written") {
+                Some(parked) => match lot.hold_back(key, parked, now_ms, LIMITS).expect("can be written") {
                     Ok(ticket) => ticket.to_string(),
                     Err(full) => format!("{full:?}"),
                 },

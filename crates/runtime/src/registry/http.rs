@@ -29,6 +29,12 @@ struct Registered {
 }
 
 #[derive(Deserialize)]
+struct Version {
+    subject: String,
+    version: u32,
+}
+
+#[derive(Deserialize)]
 struct ById {
     schema: String,
 }
@@ -103,6 +109,17 @@ impl SchemaRegistry for HttpRegistry {
     fn schema(&self, id: u32) -> Result<String, RegistryError> {
         let path = ["schemas", "ids", &id.to_string()];
         self.call::<ById>(Method::GET, &path, None).map(|by_id| by_id.schema)
+    }
+
+    fn version(&self, subject: &str, id: u32) -> Result<Option<u32>, RegistryError> {
+        match self.call::<Vec<Version>>(Method::GET, &["schemas", "ids", &id.to_string(), "versions"], None) {
+            Ok(versions) => {
+                let of_subject = versions.into_iter().find(|version| version.subject == subject);
+                Ok(of_subject.map(|version| version.version))
+            }
+            Err(RegistryError::Unknown) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn latest(&self, subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {

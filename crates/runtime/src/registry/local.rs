@@ -92,6 +92,12 @@ impl SchemaRegistry for LocalRegistry {
         self.lock().by_id(id).map(Value::to_string).ok_or(RegistryError::Unknown)
     }
 
+    fn version(&self, subject: &str, id: u32) -> Result<Option<u32>, RegistryError> {
+        let catalog = self.lock();
+        let position = catalog.subjects.get(subject).and_then(|ids| ids.iter().position(|known| *known == id));
+        Ok(position.map(|position| position as u32 + 1))
+    }
+
     fn latest(&self, subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError> {
         let catalog = self.lock();
         let Some(versions) = catalog.subjects.get(subject) else { return Ok(None) };

@@ -26,6 +26,9 @@ pub trait SchemaRegistry: Send + Sync {
     /// The schema behind an id, as JSON.
     fn schema(&self, id: u32) -> Result<String, RegistryError>;
 
+    /// The version that the schema behind an id is of the subject; `None` if it is none.
+    fn version(&self, subject: &str, id: u32) -> Result<Option<u32>, RegistryError>;
+
     /// Id, version and schema of the latest version under the subject; `None` if it has none.
     fn latest(&self, subject: &str) -> Result<Option<(u32, u32, String)>, RegistryError>;
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tidemill_audit::{Action, Outcome};
+use tidemill_topology::plan::Role;
 
 use crate::broker::{BrokerError, Isolation, TopicPartition, read_range};
 use crate::operator::{Operator, OperatorError};
@@ -30,9 +31,13 @@ pub struct Pace {
     pub rate: Option<u64>,
     /// Pauses when so many of a hundred letters that were sent have failed again.
     pub failed_percent_max: u64,
-    /// Waits while the stage has more records than this to process.
+    /// Waits while the stage has more records than this to process. When absent, while [`LAG_GROWTH_MAX`] more records than
+    /// at the beginning wait in the topics that others write to.
     pub lag_records_max: Option<u64>,
 }
+
+/// See [`Pace::lag_records_max`].
+pub const LAG_GROWTH_MAX: u64 = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -119,7 +124,13 @@ pub fn apply(
             report.was_stopped = true;
             return Ok(report);
         }
-        run.wait_for_stage(pace)?;
+        while run.is_stage_behind(pace)? {
+            if look(report.replayed, todo.len() as u64).is_break() {
+                report.was_stopped = true;
+                return Ok(report);
+            }
+            run.operator.clock().sleep(BEHIND_LOOK);
+        }
         run.check_failing(pace, report.replayed)?;
         report.replayed += run.send(items)?;
         if let Some(rate) = pace.rate {
@@ -162,6 +173,12 @@ struct Run<'a> {
     notes_topic: String,
     active: Active,
     partitions: u32,
+    /// Records of others that waited for the stage when this began.
+    lag_at_first: Option<u64>,
+    looked_at: Option<Duration>,
+    /// Next offsets to look for letters that have failed again, by partition, and how many did.
+    failing_from: BTreeMap<u32, u64>,
+    failed: u64,
 }
 
 impl<'a> Run<'a> {
@@ -180,7 +197,19 @@ impl<'a> Run<'a> {
             actor: operator.actor().to_owned(),
             at_ms,
         };
-        let mut run = Self { operator, plan, reason, notes: Notes::default(), notes_topic, active, partitions };
+        let mut run = Self {
+            operator,
+            plan,
+            reason,
+            notes: Notes::default(),
+            notes_topic,
+            active,
+            partitions,
+            lag_at_first: None,
+            looked_at: None,
+            failing_from: BTreeMap::new(),
+            failed: 0,
+        };
         run.notes.read(run.operator.broker().as_ref(), &run.notes_topic)?;
         match run.notes.active().get(&plan.topic).cloned() {
             Some(before) if before.plan == plan.hash => match before.state {
@@ -381,36 +410,46 @@ impl<'a> Run<'a> {
         Ok(found)
     }
 
-    /// Waits while the stage is too far behind.
-    fn wait_for_stage(&mut self, pace: &Pace) -> Result<(), ReplayError> {
-        let Some(lag_max) = pace.lag_records_max else { return Ok(()) };
-        loop {
-            let topology = self.operator.topology();
-            let input = topology.inputs().find(|input| input.dead_letters == self.plan.topic);
-            let Some((unit, _, _)) = input.and_then(|input| topology.reader_of(&input.topic)) else { return Ok(()) };
-            let now_ms = self.operator.clock().unix_ms();
-            let rows = status::unit_status(self.operator.broker().as_ref(), topology, unit, now_ms)?;
-            if rows.iter().map(|row| row.lag_records).sum::<u64>() <= lag_max {
-                return Ok(());
-            }
-            self.operator.clock().sleep(BEHIND_LOOK);
+    /// Whether the stage has too much to do besides. Asked once in a while: it takes a question for every partition.
+    fn is_stage_behind(&mut self, pace: &Pace) -> Result<bool, ReplayError> {
+        let now = self.operator.clock().now();
+        if matches!(self.plan.destination, Destination::Sandbox(_))
+            || self.looked_at.is_some_and(|at| now.saturating_sub(at) < BEHIND_LOOK)
+        {
+            return Ok(false);
         }
+        let topology = self.operator.topology();
+        let input = topology.inputs().find(|input| input.dead_letters == self.plan.topic);
+        let Some((unit, _, _)) = input.and_then(|input| topology.reader_of(&input.topic)) else { return Ok(false) };
+        let rows =
+            status::unit_status(self.operator.broker().as_ref(), topology, unit, self.operator.clock().unix_ms())?;
+        let is_ingest = |topic: &str| topology.topics.get(topic).is_some_and(|topic| topic.role == Role::Ingest);
+        let of_others = rows.iter().filter(|row| is_ingest(&row.topic)).map(|row| row.lag_records).sum();
+        let is_behind = match pace.lag_records_max {
+            Some(lag_max) => rows.iter().map(|row| row.lag_records).sum::<u64>() > lag_max,
+            None => of_others > *self.lag_at_first.get_or_insert(of_others) + LAG_GROWTH_MAX,
+        };
+        self.looked_at = (!is_behind).then_some(now);
+        Ok(is_behind)
     }
 
-    /// Pauses the replay if too much of what it has sent fails again.
+    /// Pauses the replay if too much of what this run has sent fails again.
     fn check_failing(&mut self, pace: &Pace, sent: u64) -> Result<(), ReplayError> {
-        if sent < FAILING_LETTERS_MIN || matches!(self.plan.destination, Destination::Sandbox(_)) {
+        if matches!(self.plan.destination, Destination::Sandbox(_)) {
             return Ok(());
         }
-        let mut failed = 0;
-        for (partition, end) in &self.plan.end_offsets {
-            let filter = Filter { partition: Some(*partition), from: Some(*end), ..Filter::default() };
-            read_letters(self.operator.broker().as_ref(), &self.plan.topic, self.partitions, &filter, |letter| {
-                failed += u64::from(letter.replay_count() > 0);
-                Ok::<_, BrokerError>(())
+        for number in 0..self.partitions {
+            let partition = TopicPartition::new(self.plan.topic.as_str(), number);
+            let end = self.operator.broker().watermarks(&partition, Isolation::ReadCommitted)?.high;
+            let Some(from) = self.failing_from.insert(number, end) else { continue };
+            let failed = &mut self.failed;
+            read_range(self.operator.broker().as_ref(), &partition, from..end, |record| {
+                *failed += u64::from(Letter::of(record).replay_count() > 0);
+                Ok::<_, BrokerError>(ControlFlow::Continue(()))
             })?;
         }
-        if failed * 100 < pace.failed_percent_max * sent {
+        let failed = self.failed;
+        if sent < FAILING_LETTERS_MIN || failed * 100 < pace.failed_percent_max * sent {
             return Ok(());
         }
         self.active.state = RunState::Paused;

@@ -6,7 +6,7 @@
 //! their keys were first written, whatever the hash is: the same changes give the same bytes.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
@@ -29,7 +29,7 @@ pub type Place = u32;
 const UNIT_BYTES: usize = 8;
 
 /// Begins each entry in the arena; the key follows, and behind it the first value, if it has not been replaced by a
-/// longer one.
+/// longer one. Packed, so that most entries and their keys lie in one or two cache lines.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
@@ -39,7 +39,9 @@ struct Entry {
     value_len: usize,
 }
 
-const ENTRY_BYTES: usize = 4 * size_of::<u64>();
+const ENTRY_BYTES: usize = 2 * size_of::<u64>() + size_of::<u32>();
+/// Of the word that holds where the value is, and above it the length of the key, which every store limits to 16 bits.
+const VALUE_AT_BITS: u32 = 48;
 
 /// What a change since the mark replaced.
 #[derive(Clone, Copy, Debug)]
@@ -115,9 +117,16 @@ impl Changes {
 
     /// In key order.
     pub fn sorted(&self) -> impl Iterator<Item = Change<'_>> {
-        let mut places = self.places.clone();
-        places.sort_unstable_by(|one, other| self.key(*one).cmp(self.key(*other)));
-        places.into_iter().map(|place| self.change(place))
+        // Store by store, because many begin their keys with a time: those lie in order already, and a stable sort that
+        // meets nothing else in between makes use of it.
+        let mut stores: BTreeMap<&[u8], Vec<Place>> = BTreeMap::new();
+        for place in &self.places {
+            stores.entry(store_of(self.key(*place))).or_default().push(*place);
+        }
+        for places in stores.values_mut() {
+            places.sort_by(|one, other| self.key(*one).cmp(self.key(*other)));
+        }
+        stores.into_values().flatten().map(|place| self.change(place))
     }
 
     /// Notes a change. What it replaces can be brought back by [`Changes::undo`], until the next mark.
@@ -284,24 +293,44 @@ impl Changes {
 impl Entry {
     fn at(arena: &[u8], place: Place) -> Self {
         let at = place as usize * UNIT_BYTES;
-        let (fields, _) = arena[at..at + ENTRY_BYTES].as_chunks::<8>();
-        let [hash, key_len, value_at, value_len] = [0, 1, 2, 3].map(|field| u64::from_ne_bytes(fields[field]));
-        Self { hash, key_len: key_len as usize, value_at: value_at as usize, value_len: value_len as usize }
+        let (hash, rest) = split_word(&arena[at..at + ENTRY_BYTES]);
+        let (lengths, rest) = split_word(rest);
+        let mut value_len = [0; 4];
+        value_len.copy_from_slice(rest);
+        let value_len = match u32::from_ne_bytes(value_len) {
+            u32::MAX => DELETED,
+            length => length as usize,
+        };
+        let value_at = (lengths & ((1 << VALUE_AT_BITS) - 1)) as usize;
+        Self { hash, key_len: (lengths >> VALUE_AT_BITS) as usize, value_at, value_len }
     }
 
     fn to_bytes(self) -> [u8; ENTRY_BYTES] {
-        let fields = [self.hash, self.key_len as u64, self.value_at as u64, self.value_len as u64];
+        let lengths = (self.key_len as u64) << VALUE_AT_BITS | self.value_at as u64;
+        let value_len = u32::try_from(self.value_len).unwrap_or(u32::MAX);
         let mut bytes = [0; ENTRY_BYTES];
-        for (into, field) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(fields) {
-            *into = field.to_ne_bytes();
-        }
+        bytes[..8].copy_from_slice(&self.hash.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&lengths.to_ne_bytes());
+        bytes[16..].copy_from_slice(&value_len.to_ne_bytes());
         bytes
     }
 }
 
+/// The name of the store and its separator, with which the key begins; all of a key that has none.
+pub(crate) fn store_of(key: &[u8]) -> &[u8] {
+    let end = key.iter().position(|byte| *byte == SEPARATOR).map_or(key.len(), |at| at + 1);
+    &key[..end]
+}
+
+fn split_word(bytes: &[u8]) -> (u64, &[u8]) {
+    let (word, rest) = bytes.split_at(size_of::<u64>());
+    let mut number = [0; 8];
+    number.copy_from_slice(word);
+    (u64::from_ne_bytes(number), rest)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::ops::Bound;
 
     use proptest::prelude::*;

@@ -108,6 +108,17 @@ impl TaskStore for DiskStore {
         })
     }
 
+    fn last_key(&self, after: &[u8], before: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if after >= before {
+            return Ok(None);
+        }
+        let range = (Bound::Excluded(pair_key(after)), Bound::Excluded(pair_key(before)));
+        guarded(&self.path, || {
+            let last = self.keyspace.range::<Vec<u8>, _>(range).next_back();
+            last.map(|pair| Ok(pair.key()?[1..].to_vec())).transpose()
+        })
+    }
+
     fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         guarded(&self.path, || {
             let mut run = self.keyspace.start_ingestion()?;

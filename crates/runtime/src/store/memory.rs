@@ -76,6 +76,14 @@ impl TaskStore for MemoryStore {
         }))
     }
 
+    fn last_key(&self, after: &[u8], before: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if after >= before {
+            return Ok(None);
+        }
+        let range = (Bound::Excluded(after), Bound::Excluded(before));
+        Ok(self.with(|content| content.pairs.range::<[u8], _>(range).next_back().map(|(key, _)| key.clone())))
+    }
+
     fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         self.with(|content| {
             for (key, value) in changes {

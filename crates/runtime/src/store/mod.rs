@@ -7,6 +7,7 @@ pub mod changes;
 pub mod disk;
 pub(crate) mod layers;
 pub mod memory;
+pub(crate) mod reach;
 pub mod write_behind;
 
 use std::path::Path;
@@ -37,6 +38,9 @@ pub trait TaskStore: Send + Sync {
 
     /// Up to `limit` pairs with keys in `(after, before)`, in key order.
     fn scan(&self, after: &[u8], before: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
+
+    /// The greatest key in `(after, before)`.
+    fn last_key(&self, after: &[u8], before: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Applies all changes and the state-log offset that they bring the store to, in one atomic write. Keys ascend, and
     /// each comes once. Need not be durable: after a crash the store is behind by whole writes, never torn and never

@@ -2,7 +2,8 @@
 //!
 //! The state log is the truth, so nothing is lost with the memory: after `kill -9` the store on disk is behind by what was
 //! not written yet, and catches up from the log. A key that changes often is written once per run. A read looks at what is
-//! pending, then at the run that is being written or was written last, then at the disk.
+//! pending, then at the run that is being written or was written last, then at the disk, unless the key lies behind all
+//! that its store has there.
 //!
 //! - Memory: two runs of at most `bytes_max` each, but for the last transaction. When both are full, [`WriteBehind::settle`]
 //!   waits for the disk.
@@ -11,6 +12,7 @@
 //! Invariant: runs reach the store one after another, each whole and with the offset that it brings the store to. The
 //! store is never ahead of what was settled.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::store::changes::{Change, Changes, KeyHasher, OwnedChange, Place};
 use crate::store::layers::Layer;
+use crate::store::reach::{LastKeys, Reach};
 use crate::store::{Pair, StoreError, TaskStore};
 use crate::task::checkpoint::CHECKPOINT_KEY;
 use crate::threads::Threads;
@@ -50,10 +53,13 @@ pub struct WriteBehind {
     pending: Run,
     /// The run before: on its way to the disk, or there already and kept because what was written lately is read again.
     frozen: Arc<Run>,
-    writing: Option<Receiver<Result<(), StoreError>>>,
+    /// Answers with the greatest key of each store in the run.
+    writing: Option<Receiver<Result<Vec<Vec<u8>>, StoreError>>>,
     /// Why the run could not be written.
     failure: Option<StoreError>,
     durable_offset: u64,
+    /// Learnt by reading, which changes nothing else.
+    reach: RefCell<Reach>,
     /// First offset of the log that the store was built from, if it was empty when it was opened.
     pub(crate) built_from: Option<u64>,
     /// Stores that are scanned: name and separator.
@@ -75,6 +81,7 @@ impl WriteBehind {
             writing: None,
             failure: None,
             durable_offset: next_offset,
+            reach: RefCell::default(),
             built_from: None,
             scanned: Vec::new(),
             ordered_late: Vec::new(),
@@ -109,8 +116,9 @@ impl WriteBehind {
             || (self.writing.is_some() && self.frozen.changes.get(hash, key).is_some())
     }
 
+    /// The value on the disk of a key that is not in memory.
     pub fn get_on_disk(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.get(key)
+        if self.reach.borrow_mut().ends_before(key, self.store.as_ref())? { Ok(None) } else { self.store.get(key) }
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -212,7 +220,10 @@ impl WriteBehind {
         let (done, writing) = channel();
         let (store, run) = (Arc::clone(&self.store), Arc::clone(&self.frozen));
         let body = move || {
-            let result = store.apply(&mut run.changes.sorted(), run.next_offset);
+            let mut last_keys = LastKeys::default();
+            let applied =
+                store.apply(&mut run.changes.sorted().inspect(|change| last_keys.note(change)), run.next_offset);
+            let result = applied.map(|()| last_keys.to_owned());
             // Who waits for the answer may close the store next, or begin another run.
             drop((store, run));
             let _unwanted = done.send(result);
@@ -237,7 +248,11 @@ impl WriteBehind {
                 self.failure = Some(error.clone());
                 return Err(error);
             }
-            Ok(Ok(())) => {}
+            Ok(Ok(last_keys)) => {
+                if !sabotaged!(ForgetReach) {
+                    self.reach.get_mut().extend(last_keys);
+                }
+            }
         }
         self.writing = None;
         self.durable_offset = self.frozen.next_offset;

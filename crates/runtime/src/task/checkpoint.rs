@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::Outcome;
 use tidemill_topology::Colour;
 
+use crate::reconciliation::Tally;
 use crate::state_log::Cleaning;
 use crate::store::write_behind::WriteBehind;
 
@@ -37,6 +38,8 @@ pub struct Checkpoint {
     /// Next offset to read, by topic.
     pub positions: BTreeMap<String, u64>,
     pub figures: Figures,
+    /// What the figures must agree with.
+    pub tally: Tally,
     pub cleaning: Cleaning,
     /// Colour of the pipeline that takes over from this one. Nobody works for this task any more, unless to bring what is
     /// under way to its end.
@@ -96,6 +99,7 @@ pub fn outcome_name(outcome: Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconciliation::Taken;
 
     #[test]
     fn reads_what_it_wrote_and_refuses_the_rest() {
@@ -106,6 +110,11 @@ mod tests {
             produced_by: "payments@1+00000000".to_owned(),
             positions: BTreeMap::from([("payments.requested.v1".to_owned(), 8)]),
             figures: BTreeMap::from([("ingest/payments.requested.v1".to_owned(), figures)]),
+            tally: Tally {
+                taken: BTreeMap::from([("payments.requested.v1".to_owned(), Taken { records: 8, ..Taken::default() })]),
+                written: BTreeMap::from([("payments.validated.v1".to_owned(), BTreeMap::from([(2, 7)]))]),
+                ..Tally::default()
+            },
             cleaning: Cleaning { written_bytes: 300, live_bytes: 200, ..Cleaning::default() },
             retired_for: Colour::parse("green"),
         };

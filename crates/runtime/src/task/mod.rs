@@ -11,8 +11,10 @@ use std::sync::Arc;
 use tidemill_core::Outcome;
 
 use crate::parking::Flags;
+use crate::reconciliation::{SetAside, Taken};
 use crate::task::checkpoint::{Checkpoint, Figures, outcome_name};
 use crate::task::state::TaskState;
+use crate::worker::program::InputProgram;
 
 /// A task that this worker owns and whose state is caught up.
 pub(crate) struct Task {
@@ -23,31 +25,48 @@ pub(crate) struct Task {
     committed_bytes: u64,
     /// Topics whose position is one that was committed, and not the beginning of a topic that was never read.
     resumed: BTreeSet<Arc<str>>,
-    /// Next offset per topic, after what the open transaction has processed.
-    positions: BTreeMap<Arc<str>, u64>,
+    /// By topic, after what the open transaction has processed.
+    readings: BTreeMap<Arc<str>, Reading>,
     /// What the open transaction adds to the figures, by number of the input. There are a handful.
     added: Vec<((usize, Outcome), u64)>,
+    /// What the open transaction has written of each input, by its number, into dead letters and those that wait.
+    set_aside: BTreeMap<usize, SetAside>,
+    /// What was deleted of parked topics, by number of the input: everything before these offsets.
+    deleted_before: BTreeMap<usize, u64>,
+    /// Records that do not add up, as far as that has been reported.
+    reported: u64,
     is_touched: bool,
     /// The state log names this worker as the owner, so that a successor knows whom to settle.
     is_claimed: bool,
     pub(crate) parking: Flags,
 }
 
+/// How far a topic has been read.
+#[derive(Clone, Debug, Default)]
+struct Reading {
+    next_offset: u64,
+    /// What the open transaction has taken of it.
+    added: Taken,
+}
+
 impl Task {
     /// `begun` are topics that this task has not read before, with their first offsets.
     pub(crate) fn new(number: u32, state: TaskState, mut committed: Checkpoint, begun: BTreeMap<String, u64>) -> Self {
         let committed_bytes = committed.encode().map_or(0, |bytes| bytes.len() as u64);
-        let resumed = positions_of(&committed).into_keys().collect();
+        let resumed = readings_of(&committed).into_keys().collect();
         committed.positions.extend(begun);
-        let positions = positions_of(&committed);
+        let readings = readings_of(&committed);
         Self {
             number,
             state,
             committed,
             committed_bytes,
             resumed,
-            positions,
+            readings,
             added: Vec::new(),
+            set_aside: BTreeMap::new(),
+            deleted_before: BTreeMap::new(),
+            reported: 0,
             is_touched: false,
             is_claimed: false,
             parking: Flags { is_holding: true, is_releasing: true },
@@ -61,11 +80,12 @@ impl Task {
 
     /// Next offset to process of `topic`; `None` for a topic that is not an input.
     pub(crate) fn position(&self, topic: &str) -> Option<u64> {
-        self.positions.get(topic).copied()
+        self.readings.get(topic).map(|reading| reading.next_offset)
     }
 
-    pub(crate) fn positions(&self) -> &BTreeMap<Arc<str>, u64> {
-        &self.positions
+    /// Every topic that it reads, with the next offset.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        self.readings.iter().map(|(topic, reading)| (topic, reading.next_offset))
     }
 
     pub(crate) fn figures(&self) -> &Figures {
@@ -86,10 +106,15 @@ impl Task {
         self.is_touched = true;
     }
 
-    /// Notes that the record at `offset` ended as `outcome`.
-    pub(crate) fn advance(&mut self, topic: &Arc<str>, offset: u64, input: usize, outcome: Outcome) {
-        self.pass_over(topic, offset);
+    /// Notes that the record ended as `outcome`.
+    pub(crate) fn advance(&mut self, place: Place<'_>, input: usize, outcome: Outcome) {
+        self.pass(place);
         self.count(input, outcome);
+    }
+
+    /// Notes that the record said what is to be done with another one.
+    pub(crate) fn obey(&mut self, place: Place<'_>) {
+        self.pass(place).decisions += 1;
     }
 
     /// Notes how a record ended that no position stands for.
@@ -101,15 +126,60 @@ impl Task {
         }
     }
 
-    /// Goes on behind the record at `offset`.
-    pub(crate) fn pass_over(&mut self, topic: &Arc<str>, offset: u64) {
+    /// Goes on behind the record.
+    fn pass(&mut self, place: Place<'_>) -> &mut Taken {
         self.is_touched = true;
-        match self.positions.get_mut(topic) {
-            Some(position) => *position = offset + 1,
-            None => {
-                self.positions.insert(Arc::clone(topic), offset + 1);
+        let Place { topic, offset, passed_over } = place;
+        let first = || Reading { next_offset: offset, added: Taken::default() };
+        let Reading { next_offset, added } = self.readings.entry(Arc::clone(topic)).or_insert_with(first);
+        added.pass(*next_offset, offset, passed_over);
+        *next_offset = offset + 1;
+        added
+    }
+
+    /// Notes what was written of a record that failed, or that waits behind one.
+    pub(crate) fn set_aside(&mut self, input: usize, written: SetAside) {
+        self.set_aside.entry(input).or_default().add(written);
+    }
+
+    /// Whether what the open transaction has read is what it has found outcomes for, and what it has written of that is
+    /// what these outcomes say: by numbers that are at hand, so that it can be asked with every commit.
+    pub(crate) fn adds_up(&self, inputs: &[InputProgram], redrive: Option<&str>) -> bool {
+        let taken = |topic: &str| self.readings.get(topic).map(|reading| &reading.added);
+        let records = |topic: &str| taken(topic).map_or(0, |added| added.records - added.decisions);
+        let (mut redriven, mut all_agree) = (0, true);
+        for (number, input) in inputs.iter().enumerate() {
+            let (mut first, mut dead, mut parked) = (0, 0, 0);
+            for ((input_way, outcome), count) in &self.added {
+                if input_way % inputs.len() != number {
+                    continue;
+                }
+                match input_way / inputs.len() {
+                    0 => first += count,
+                    1 => redriven += count,
+                    _ => {}
+                }
+                match outcome {
+                    Outcome::Dead(_) => dead += count,
+                    Outcome::Parked => parked += count,
+                    _ => {}
+                }
             }
+            let aside = self.set_aside.get(&number).copied().unwrap_or_default();
+            all_agree &= first == records(&input.topic) && dead == aside.dead_letters && parked == aside.parked;
         }
+        all_agree && redrive.is_none_or(|topic| redriven == records(topic))
+    }
+
+    /// Up to which offset nobody needs the parked topic of the input any more, if that has not been said before.
+    pub(crate) fn is_dead_before(&mut self, input: usize, before: u64) -> bool {
+        let deleted = self.deleted_before.entry(input).or_default();
+        std::mem::replace(deleted, before.max(*deleted)) < before
+    }
+
+    /// Notes that so many records do not add up. Whether that is news.
+    pub(crate) fn is_news(&mut self, unaccounted: u64) -> bool {
+        std::mem::replace(&mut self.reported, unaccounted) != unaccounted
     }
 
     /// Everything in the log before this offset is dead.
@@ -130,12 +200,26 @@ impl Task {
             let input_figures = figures.entry(name.clone()).or_default();
             *input_figures.entry(outcome_name(*outcome)).or_default() += count;
         }
+        let mut tally = self.committed.tally.clone();
+        for (topic, Reading { added, .. }) in self.readings.iter().filter(|(_, reading)| reading.added.records > 0) {
+            match tally.taken.get_mut(topic.as_ref()) {
+                Some(taken) => taken.add(added),
+                None => {
+                    tally.taken.insert(topic.to_string(), added.clone());
+                }
+            }
+        }
+        for (input, written) in &self.set_aside {
+            let Some(name) = inputs.get(*input) else { continue };
+            tally.set_aside.entry(name.clone()).or_default().add(*written);
+        }
         Checkpoint {
             log_id: self.committed.log_id.clone(),
             owner: owner.to_owned(),
             produced_by: produced_by.to_owned(),
-            positions: self.positions.iter().map(|(topic, offset)| (topic.to_string(), *offset)).collect(),
+            positions: self.positions().map(|(topic, offset)| (topic.to_string(), offset)).collect(),
             figures,
+            tally,
             cleaning: self.committed.cleaning.clone(),
             retired_for: self.committed.retired_for.clone(),
         }
@@ -145,7 +229,7 @@ impl Task {
     pub(crate) fn committed(&mut self, checkpoint: Checkpoint, bytes: u64) {
         self.committed = checkpoint;
         self.committed_bytes = bytes;
-        self.added.clear();
+        self.forget_added();
         self.is_touched = false;
         self.is_claimed = true;
     }
@@ -161,15 +245,43 @@ impl Task {
 
     /// The transaction was aborted: back to what is committed.
     pub(crate) fn rewind(&mut self) {
-        self.positions = positions_of(&self.committed);
-        self.added.clear();
+        self.readings = readings_of(&self.committed);
+        self.forget_added();
         if !sabotaged!(KeepStagedState) {
             self.state.discard();
         }
         self.is_touched = false;
     }
+
+    fn forget_added(&mut self) {
+        self.added.clear();
+        self.set_aside.clear();
+        for reading in self.readings.values_mut() {
+            reading.added = Taken::default();
+        }
+    }
 }
 
-fn positions_of(checkpoint: &Checkpoint) -> BTreeMap<Arc<str>, u64> {
-    checkpoint.positions.iter().map(|(topic, offset)| (Arc::from(topic.as_str()), *offset)).collect()
+/// Where a record was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) topic: &'a Arc<str>,
+    pub(crate) offset: u64,
+    /// Offsets before it that hold no record.
+    pub(crate) passed_over: u64,
+}
+
+impl Place<'_> {
+    /// Where compaction takes records away, every offset without one is as it should be.
+    pub(crate) fn in_compacted(self, task: &Task) -> Self {
+        let position = task.position(self.topic).unwrap_or(self.offset);
+        Self { passed_over: self.offset.saturating_sub(position), ..self }
+    }
+}
+
+fn readings_of(checkpoint: &Checkpoint) -> BTreeMap<Arc<str>, Reading> {
+    let positions = checkpoint.positions.iter();
+    positions
+        .map(|(topic, offset)| (Arc::from(topic.as_str()), Reading { next_offset: *offset, added: Taken::default() }))
+        .collect()
 }

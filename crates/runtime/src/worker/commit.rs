@@ -51,10 +51,15 @@ impl Worker {
         };
         for task in self.tasks.values_mut().filter(|task| task.is_touched()) {
             let owner = if released.contains(&task.number) { RELEASED } else { &self.slot };
-            let checkpoint = task.checkpoint(owner, &produced_by, &self.program.names);
+            let mut checkpoint = task.checkpoint(owner, &produced_by, &self.program.names);
+            for ((topic, _), written) in self.program.counted.iter().zip(&mut self.output.written) {
+                checkpoint.tally.add_written(topic, written);
+                written.fill(0);
+            }
+            task.note_waiting(&self.program.inputs, &mut checkpoint)?;
             committing.push(log.write(task, checkpoint)?);
             for (topic, position) in task.positions() {
-                offsets.push((TopicPartition::new(Arc::clone(topic), task.number), *position));
+                offsets.push((TopicPartition::new(Arc::clone(topic), task.number), position));
             }
         }
         let Some(member) = &self.member else {
@@ -75,18 +80,20 @@ impl Worker {
     }
 }
 
-/// Has the broker delete what is dead in the log, on a thread of its own. Should that fail, the next start of the task or
-/// the end of the next pass makes up for it.
+const NOT_CLEANED: &str = "records_not_deleted";
+
+/// Has the broker delete what is dead in a state log or a parked topic, on a thread of its own. Should that fail, the next
+/// start of the task or the end of the next pass makes up for it.
 pub(crate) fn delete_dead(broker: Arc<dyn Broker>, threads: &dyn Threads, log: TopicPartition, before: u64) {
     let number = log.partition;
     let body = move || match broker.delete_records(&log, before) {
-        Ok(()) => tracing::debug!(task = number, before, "what is dead in the state log was deleted"),
+        Ok(()) => tracing::debug!(topic = %log.topic, task = number, before, "what is dead was deleted"),
         Err(error) => {
-            tracing::warn!(code = "state_log_not_cleaned", task = number, before, %error, "the state log stays longer");
+            tracing::warn!(code = NOT_CLEANED, topic = %log.topic, task = number, before, %error, "it stays longer");
         }
     };
     if let Err(error) = threads.spawn(format!("clean-{number}"), Box::new(body)) {
-        tracing::warn!(code = "state_log_not_cleaned", task = number, before, %error, "the state log stays longer");
+        tracing::warn!(code = NOT_CLEANED, task = number, before, %error, "what is dead stays longer");
     }
 }
 

@@ -35,6 +35,11 @@ pub enum WorkerError {
         "stage {stage} stopped: {max} {what} of {topic} are parked, which is the limit; see `tidemill explain parking_full`"
     )]
     ParkingFull { stage: String, topic: String, what: &'static str, max: u64 },
+    /// A key has waited for longer than the stage allows.
+    #[error(
+        "stage {stage} stopped: a key of {topic} has been parked for {age_s_max} s, which is the limit; see `tidemill explain parked_too_long`"
+    )]
+    ParkedTooLong { stage: String, topic: String, age_s_max: u64 },
     /// A stage that parked does not any more, and nobody would release what waits.
     #[error(
         "{keys} keys of {topic} are parked, and its stage does not park any more; see `tidemill explain parked_left`"
@@ -54,13 +59,13 @@ pub enum WorkerError {
 impl WorkerError {
     /// Whether a guard has stopped the worker, and not a fault.
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::ParkingFull { .. }
-                | Self::CircuitOpen { .. }
-                | Self::ParkedLeft { .. }
-                | Self::Start(StartError::Retired(_))
-        )
+        self.is_parking_limit()
+            || matches!(self, Self::CircuitOpen { .. } | Self::ParkedLeft { .. } | Self::Start(StartError::Retired(_)))
+    }
+
+    /// Whether nothing more may wait behind a failed record.
+    pub(super) fn is_parking_limit(&self) -> bool {
+        matches!(self, Self::ParkingFull { .. } | Self::ParkedTooLong { .. })
     }
 
     /// Whether it ends without anybody's doing.
@@ -75,6 +80,7 @@ impl WorkerError {
             | Self::Registry(_)
             | Self::StoppedOnBug { .. }
             | Self::ParkingFull { .. }
+            | Self::ParkedTooLong { .. }
             | Self::CircuitOpen { .. }
             | Self::ParkedLeft { .. }
             | Self::Broken(_)

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tidemill_core::AnyEvent;
 
 use crate::store::changes::{Changes, KeyHasher};
+use crate::worker::program::Port;
 
 /// An event that is the last of its key so far.
 pub(crate) struct Kept {
-    pub(crate) topic: Arc<str>,
+    pub(crate) port: Port,
     pub(crate) partition: u32,
     pub(crate) event: AnyEvent,
 }
@@ -25,7 +26,8 @@ pub(crate) struct Latest {
 }
 
 impl Latest {
-    pub(crate) fn keep(&mut self, topic: &Arc<str>, partition: u32, key: &[u8], event: AnyEvent) {
+    pub(crate) fn keep(&mut self, port: &Port, partition: u32, key: &[u8], event: AnyEvent) {
+        let topic = &port.topic;
         let number = self.topics.iter().position(|(known, _)| known == topic).unwrap_or_else(|| {
             self.topics.push((Arc::clone(topic), Changes::default()));
             self.topics.len() - 1
@@ -38,7 +40,7 @@ impl Latest {
             Some(kept) => kept.event = event,
             None => {
                 places.put(hash, key, Some(&self.kept.len().to_ne_bytes()));
-                self.kept.push(Kept { topic: Arc::clone(topic), partition, event });
+                self.kept.push(Kept { port: port.clone(), partition, event });
             }
         }
     }

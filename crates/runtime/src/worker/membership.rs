@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::broker::{
     BrokerError, BrokerErrorKind, Member, MemberEvent, MemberOptions, Result as BrokerResult, TopicPartition,
 };
@@ -104,7 +105,10 @@ impl Worker {
         let delay = match (trouble.failures, trouble.rebuilds) {
             (_, REBUILDS_IN_A_ROW_MAX..) if trouble.is_damaged => REBUILD_REST,
             (0, _) => Duration::ZERO,
-            (failures, _) => (START_RETRY_WAIT_MIN * (1 << (failures - 1).min(5))).min(START_RETRY_WAIT_MAX),
+            (failures, _) => {
+                let waiter = format!("{}/{number}", self.slot);
+                Backoff::new(START_RETRY_WAIT_MIN, START_RETRY_WAIT_MAX, &waiter).after(failures)
+            }
         };
         let pipeline = &self.shared.topology.pipeline;
         let now_ms = self.shared.clock.unix_ms();
@@ -243,7 +247,7 @@ impl Worker {
             self.health.remove_task(*number);
             self.shared.telemetry.parking.forget(&self.program.inputs, *number);
             let Some(mut task) = self.tasks.remove(number) else { continue };
-            for topic in task.positions().keys() {
+            for (topic, _) in task.positions() {
                 self.reader.unassign(&TopicPartition::new(topic.clone(), *number))?;
             }
             task.state.discard();
@@ -263,7 +267,7 @@ impl Worker {
     /// Reads on at the positions of the task.
     pub(super) fn seek(&mut self, task: &Task) -> BrokerResult<()> {
         for (topic, position) in task.positions() {
-            self.reader.assign(&TopicPartition::new(topic.clone(), task.number), *position)?;
+            self.reader.assign(&TopicPartition::new(topic.clone(), task.number), position)?;
         }
         Ok(())
     }
@@ -315,7 +319,7 @@ impl Worker {
     #[cfg(feature = "sabotage")]
     fn trust_group(&self, task: Task) -> Task {
         let partitions: Vec<TopicPartition> =
-            task.positions().keys().map(|topic| TopicPartition::new(topic.clone(), task.number)).collect();
+            task.positions().map(|(topic, _)| TopicPartition::new(topic.clone(), task.number)).collect();
         let group = self.unit.group(&self.shared.topology.pipeline);
         let committed = self.shared.broker.committed(&group, &partitions).unwrap_or_default();
         task.trusting(&committed)

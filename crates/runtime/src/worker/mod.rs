@@ -27,6 +27,7 @@ use tidemill_core::EventCodec;
 use tidemill_topology::Topology;
 use tidemill_topology::plan::{CommitPolicy, Unit};
 
+use crate::backoff::Backoff;
 use crate::broker::{Broker, Isolation, Member, MemberEvent, Reader, RecordBatch, TopicPartition};
 use crate::clock::Clock;
 use crate::codecs::Codecs;
@@ -37,14 +38,14 @@ use crate::reprocess::Rehearsal;
 use crate::state_log::{RecordWriter, StateLogPolicy};
 use crate::store::StoreFactory;
 use crate::succession::{Succession, TRANSACTION_LEFT_OPEN};
-use crate::task::Task;
 use crate::task::restore::StartError;
+use crate::task::{Place, Task};
 use crate::telemetry::Telemetry;
 use crate::threads::Threads;
 use crate::transaction::Transaction;
 use crate::worker::circuit::Circuit;
 pub use crate::worker::error::WorkerError;
-use crate::worker::process::{Output, REGISTRY_RETRY};
+use crate::worker::process::Output;
 pub use crate::worker::process::{VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 use crate::worker::program::Program;
 pub use crate::worker::redrive::{Decision, REDRIVE_UNADDRESSED};
@@ -53,8 +54,18 @@ use crate::worker::vacancy::Vacancy;
 
 const RECORDS_PER_POLL_MAX: usize = 2_000;
 const IDLE_WAIT: Duration = Duration::from_millis(20);
+const REGISTRY_WAIT_MIN: Duration = Duration::from_millis(500);
+const REGISTRY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Between attempts while the broker is away. A worker has to be heard of within its session meanwhile.
+const AWAY_WAIT_MIN: Duration = Duration::from_millis(100);
+const AWAY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Failures without one commit in between, those of a broker that is away left aside, after which a worker stops.
 const OWN_FAILURES_MAX: u32 = 20;
+
+/// Why a worker reads nothing although it could.
+const PAUSES: [&str; 2] = [REGISTRY_UNAVAILABLE, TRANSACTION_LEFT_OPEN];
+const REGISTRY_UNAVAILABLE: &str = "registry_unavailable";
+const BROKER_UNAVAILABLE: &str = "broker_unavailable";
 
 /// What all workers of a process share.
 #[derive(Clone)]
@@ -150,6 +161,10 @@ pub struct Worker {
     commit_time: Duration,
     is_drained: bool,
     paused_until: Option<Duration>,
+    registry_backoff: Backoff,
+    away_backoff: Backoff,
+    /// Questions in a row that the schema registry did not answer.
+    registry_failures: u32,
     failures: u32,
     /// Those among them that do not pass by themselves.
     own_failures: u32,
@@ -189,7 +204,7 @@ impl Worker {
         let mut worker = Self {
             state_topic: Arc::from(unit.state_topic(pipeline)),
             reader: shared.broker.reader(Isolation::ReadCommitted)?,
-            output: Output::new(transaction, codecs, failed_by),
+            output: Output::new(transaction, codecs, failed_by, &program),
             circuits: program.inputs.iter().map(|_| Circuit::default()).collect(),
             program,
             member: None,
@@ -205,6 +220,9 @@ impl Worker {
             commit_time: Duration::from_millis(5),
             is_drained: true,
             paused_until: None,
+            registry_backoff: Backoff::new(REGISTRY_WAIT_MIN, REGISTRY_WAIT_MAX, &slot),
+            away_backoff: Backoff::new(AWAY_WAIT_MIN, AWAY_WAIT_MAX, &slot),
+            registry_failures: 0,
             succession,
             failures: 0,
             own_failures: 0,
@@ -258,6 +276,7 @@ impl Worker {
         let wait = if self.release.is_active() { Duration::ZERO } else { self.wait() };
         self.reader.poll(&mut self.batch, RECORDS_PER_POLL_MAX, wait)?;
         self.is_drained = self.batch.is_empty();
+        self.end_decisions()?;
         self.process_batch()?;
         self.commit_if_due()
     }
@@ -302,10 +321,18 @@ impl Worker {
                     error = message,
                     "paused until the schema registry answers"
                 );
-                self.tell_paused("registry_unavailable", &message);
+                self.tell_paused(REGISTRY_UNAVAILABLE, &message);
                 self.shared.telemetry.registry_retries.inc();
-                self.paused_until = Some(self.shared.clock.now() + REGISTRY_RETRY);
+                self.registry_failures += 1;
+                let wait = self.registry_backoff.after(self.registry_failures);
+                self.paused_until = Some(self.shared.clock.now() + wait);
                 self.seek_all()
+            }
+            Ok(()) => {
+                if !self.batch.is_empty() {
+                    self.registry_failures = 0;
+                }
+                Ok(())
             }
             result => result,
         }
@@ -318,11 +345,14 @@ impl Worker {
             let record = batch.view(index, &headers);
             let meta = &batch.metas()[index];
             let topic = &meta.topic;
+            let place = Place { topic, offset: meta.offset, passed_over: meta.passed_over };
             let Some(number) = self.program.input_of(topic) else {
                 if self.is_redrive(topic) {
-                    if self.process_redriven(topic, &record)? && self.commit_if_full()? == Rest::Stale {
-                        return Ok(());
-                    }
+                    match self.process_redriven(place, &record) {
+                        Err(full) if full.is_parking_limit() => return self.make_room(full),
+                        Ok(true) if self.commit_if_full()? == Rest::Stale => return Ok(()),
+                        done => done?,
+                    };
                     continue;
                 }
                 if let Err(error) = self.apply_reference(&record) {
@@ -341,13 +371,21 @@ impl Worker {
             {
                 continue;
             }
+            if sabotaged!(LoseRecord) && record.origin.offset % 8 == 5 {
+                continue;
+            }
             let input = &self.program.inputs[number];
+            let place = if input.is_compacted { place.in_compacted(task) } else { place };
             self.output.transaction.open()?;
-            let outcome = match self.output.hold_back(input, task, &record)? {
+            let held_back = match self.output.hold_back(input, task, &record) {
+                Err(full) if full.is_parking_limit() => return self.make_room(full),
+                held_back => held_back?,
+            };
+            let outcome = match held_back {
                 Some(outcome) => outcome,
                 None => self.output.process(input, &self.program.references, task, &record)?,
             };
-            task.advance(topic, record.origin.offset, number, outcome);
+            task.advance(place, number, outcome);
             if let Some(breaker) = input.circuit
                 && let Some(what) = self.circuits[number].note(breaker, outcome)
             {
@@ -373,6 +411,7 @@ impl Worker {
 
     fn tell_paused(&self, code: &'static str, message: &str) {
         let now_ms = self.shared.clock.unix_ms();
+        self.shared.telemetry.standstill.circuit_open.with_label_values(&[self.slot.as_str(), code]).set(1);
         for task in self.tasks.keys().filter_map(|number| self.health.task(*number)) {
             task.enter_because(Phase::Paused, now_ms, code, message);
         }
@@ -380,6 +419,7 @@ impl Worker {
 
     fn tell_running(&self) {
         let now_ms = self.shared.clock.unix_ms();
+        self.shared.telemetry.close_circuits(&self.slot, &PAUSES);
         for task in self.tasks.keys().filter_map(|number| self.health.task(*number)) {
             task.enter(Phase::Running, now_ms);
         }

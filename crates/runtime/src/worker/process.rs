@@ -1,7 +1,6 @@
 //! One record: decoded, taken through its chain, and its effects written into the open transaction.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use tidemill_core::chain::{self, Ended, Surroundings};
 use tidemill_core::effects::Write;
@@ -9,13 +8,14 @@ use tidemill_core::{AnyEvent, Class, CodeSpec, Effects, Event, Outcome, RawEvent
 use tidemill_topology::plan::OnError;
 
 use crate::broker::Outgoing;
-use crate::codecs::{Codecs, ValueError};
+use crate::codecs::{Codecs, ValueError, subject_of};
 use crate::dead_letter::{self, FailedBy, Failure};
+use crate::reconciliation::SetAside;
 use crate::task::Task;
 use crate::transaction::Transaction;
 use crate::worker::WorkerError;
 use crate::worker::latest::{Kept, Latest};
-use crate::worker::program::{Delivery, Head, InputProgram, Port, ReferenceTables};
+use crate::worker::program::{Delivery, Head, InputProgram, Port, Program, ReferenceTables};
 
 /// A record of a topic with a schema could not be read. Only somebody who writes past Tidemill can cause it.
 pub static VALUE_UNREADABLE: CodeSpec = CodeSpec {
@@ -39,6 +39,8 @@ pub(crate) struct Output {
     pub(crate) codecs: Codecs,
     pub(crate) latest: Latest,
     pub(crate) failed_by: FailedBy,
+    /// Records of the open transaction by number of the counted topic and partition.
+    pub(crate) written: Vec<Vec<u64>>,
     produced_by: String,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -60,8 +62,10 @@ enum Key {
 }
 
 impl Output {
-    pub(crate) fn new(transaction: Transaction, codecs: Codecs, failed_by: FailedBy) -> Self {
+    pub(crate) fn new(transaction: Transaction, codecs: Codecs, failed_by: FailedBy, program: &Program) -> Self {
+        let none = |(_, partitions): &(_, u32)| vec![0; *partitions as usize];
         Self {
+            written: program.counted.iter().map(none).collect(),
             transaction,
             codecs,
             latest: Latest::default(),
@@ -144,9 +148,9 @@ impl Output {
             Key::Absent => source.record.origin.partition % port.partitions.max(1),
         };
         match write {
-            Write::Append => self.send(&port.topic, partition, key, event.as_ref()),
+            Write::Append => self.send(port, partition, key, event.as_ref()),
             Write::Latest => {
-                self.latest.keep(&port.topic, partition, &self.key, event);
+                self.latest.keep(port, partition, &self.key, event);
                 Ok(())
             }
         }
@@ -158,7 +162,8 @@ impl Output {
     }
 
     /// Encodes the event whose key was looked for last, and writes it.
-    fn send(&mut self, topic: &str, partition: u32, key: Key, event: &dyn Event) -> Result<(), WorkerError> {
+    fn send(&mut self, port: &Port, partition: u32, key: Key, event: &dyn Event) -> Result<(), WorkerError> {
+        let topic: &str = &port.topic;
         self.value.clear();
         let encoded = self.codecs.encode(topic, event, &mut self.value);
         encoded.map_err(|error| WorkerError::Broken(format!("an event for {topic} cannot be encoded: {error}")))?;
@@ -170,6 +175,9 @@ impl Output {
             value: Some(&self.value),
             headers: &[],
         })?;
+        if let Some(count) = port.counted.and_then(|number| self.written.get_mut(number)?.get_mut(partition as usize)) {
+            *count += 1;
+        }
         Ok(())
     }
 
@@ -194,7 +202,9 @@ impl Output {
                 message: reject.message().to_owned(),
             });
         }
-        let failure = Failure::of(reject, &input.stage, &input.topic, &self.failed_by);
+        let schema_id = dead_letter::schema_id(record.value);
+        let schema_version = schema_id.and_then(|id| self.codecs.version_of(&subject_of(&input.topic), id));
+        let failure = Failure { schema_version, ..Failure::of(reject, &input.stage, &input.topic, &self.failed_by) };
         let headers = dead_letter::headers(record, &failure);
         self.transaction.send(&Outgoing {
             topic: &input.dead_letters.topic,
@@ -204,6 +214,7 @@ impl Output {
             value: record.value,
             headers: &dead_letter::borrowed(&headers),
         })?;
+        task.set_aside(input.number, SetAside { dead_letters: 1, ..SetAside::default() });
         self.park(input, task, record)?;
         tracing::debug!(
             code = reject.code().code,
@@ -218,9 +229,9 @@ impl Output {
 
     /// Writes the current values that were kept back until the end of the transaction.
     pub(crate) fn write_latest(&mut self) -> Result<(), WorkerError> {
-        for Kept { topic, partition, event } in self.latest.drain() {
+        for Kept { port, partition, event } in self.latest.drain() {
             let key = self.find_key(event.as_ref());
-            self.send(&topic, partition, key, event.as_ref())?;
+            self.send(&port, partition, key, event.as_ref())?;
         }
         Ok(())
     }
@@ -230,6 +241,7 @@ impl Output {
             let _discarded = self.latest.drain();
         }
         let _discarded = self.effects.drain().count();
+        self.written.iter_mut().for_each(|partitions| partitions.fill(0));
     }
 }
 
@@ -255,6 +267,3 @@ pub(crate) fn decode(
         },
     }
 }
-
-/// How long to wait before the registry is asked again.
-pub(crate) const REGISTRY_RETRY: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidemill_core::reference::References;
 use tidemill_core::{EventKind, Processor, RawEvent, ReferenceTable};
 use tidemill_topology::Topology;
-use tidemill_topology::plan::{CircuitBreaker, Input, OnError, Stage, Unit};
+use tidemill_topology::plan::{CircuitBreaker, Cleanup, Input, OnError, Stage, Unit};
 
 use crate::parking::ParkingProgram;
 use crate::reprocess::Rehearsal;
@@ -20,12 +20,19 @@ pub(crate) struct Program {
     pub(crate) names: Vec<String>,
     /// Where dead letters come back. `None` for a topology without such a topic.
     pub(crate) redrive: Option<Arc<str>>,
+    /// Topics that are written here and read by a stage of the pipeline, in the order of [`Port::counted`].
+    pub(crate) counted: Vec<(Arc<str>, u32)>,
     pub(crate) references: ReferenceTables,
 }
 
 /// One input topic of a stage and the chain behind it.
 pub(crate) struct InputProgram {
+    pub(crate) number: usize,
+    /// `stage/topic`.
+    pub(crate) name: String,
     pub(crate) topic: Arc<str>,
+    /// Offsets may be missing for no loss.
+    pub(crate) is_compacted: bool,
     pub(crate) stage: Arc<str>,
     pub(crate) head: Head,
     pub(crate) processors: Vec<Box<dyn Processor>>,
@@ -53,6 +60,8 @@ pub(crate) struct Port {
     pub(crate) topic: Arc<str>,
     pub(crate) partitions: u32,
     pub(crate) kind: Option<EventKind>,
+    /// Number among the topics whose records are counted.
+    pub(crate) counted: Option<usize>,
     pub(crate) delivery: Delivery,
 }
 
@@ -78,6 +87,7 @@ impl Program {
             inputs: Vec::new(),
             names: Vec::new(),
             redrive: None,
+            counted: Vec::new(),
             references: ReferenceTables { tables: BTreeMap::new(), topics: BTreeMap::new() },
         };
         for stage in &unit.stages {
@@ -127,9 +137,12 @@ impl Program {
     }
 
     fn add_inputs(&mut self, topology: &Topology, stage: &Stage, rehearsal: Option<&Rehearsal>) -> Result<(), String> {
-        let port = |topic: &String| {
+        let counted = &mut self.counted;
+        let mut port = |topic: &String| {
             let topic = topology.topics.get(topic).ok_or_else(|| format!("topic {topic} is not in the topology"))?;
+            let is_read = topology.reader_of(&topic.name).is_some();
             Ok::<_, String>(Port {
+                counted: is_read.then(|| number_of(counted, &topic.name, topic.partitions)),
                 topic: Arc::from(topic.name.as_str()),
                 partitions: topic.partitions,
                 kind: topic.kind,
@@ -154,13 +167,17 @@ impl Program {
                 processors.push(built.map_err(|errors| format!("settings of {}: {errors:?}", link.processor.name))?);
             }
             let topic: Arc<str> = Arc::from(input.topic.as_str());
-            self.names.push(format!("{}/{}", stage.name, input.topic));
+            let name = format!("{}/{}", stage.name, input.topic);
+            self.names.push(name.clone());
             self.inputs.push(InputProgram {
+                number: self.inputs.len(),
+                name,
+                is_compacted: topology.topics.get(&input.topic).is_some_and(|topic| topic.cleanup == Cleanup::Compact),
                 head: head_of(topology, input)?,
                 topic,
                 stage: Arc::from(stage.name.as_str()),
                 processors,
-                output: input.output.as_ref().map(port).transpose()?,
+                output: input.output.as_ref().map(&mut port).transpose()?,
                 ports: Arc::clone(&ports),
                 dead_letters: port(&input.dead_letters)?,
                 on_error: stage.on_error,
@@ -179,6 +196,14 @@ impl InputProgram {
     pub(crate) fn port(&self, name: &str) -> Option<&Port> {
         self.ports.iter().find(|(known, _)| *known == name).map(|(_, port)| port)
     }
+}
+
+/// Numbers the topic among those that are counted.
+fn number_of(counted: &mut Vec<(Arc<str>, u32)>, topic: &str, partitions: u32) -> usize {
+    counted.iter().position(|(known, _)| **known == *topic).unwrap_or_else(|| {
+        counted.push((Arc::from(topic), partitions));
+        counted.len() - 1
+    })
 }
 
 fn head_of(topology: &Topology, input: &Input) -> Result<Head, String> {

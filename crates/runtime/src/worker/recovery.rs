@@ -3,24 +3,39 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tidemill_topology::plan::Unit;
+
 use crate::broker::{BrokerError, BrokerErrorKind, TopicPartition};
+use crate::reconciliation::balances;
+use crate::task::Task;
+use crate::task::checkpoint::Checkpoint;
 use crate::task::restore::StartError;
 use crate::transaction::CommitEnd;
 use crate::worker::commit::{Committing, delete_dead};
-use crate::worker::{OWN_FAILURES_MAX, Worker, WorkerError};
+use crate::worker::{BROKER_UNAVAILABLE, OWN_FAILURES_MAX, Shared, Worker, WorkerError};
 
 /// Wait before a client is opened again: a fenced worker must first learn whether its tasks are still its own, and two
 /// that fence each other must not do so in a tight loop.
 const REOPEN_WAIT: Duration = Duration::from_secs(1);
 const RETRY_WAIT: Duration = Duration::from_millis(100);
-/// Between attempts while the broker is away. A worker has to be heard of within its session meanwhile.
-const AWAY_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What does not add up in the work of one transaction is reported with its commit.
+fn reconcile(shared: &Shared, unit: &Unit, task: &mut Task, checkpoint: &Checkpoint) {
+    let redrive = unit.redrive_topic(&shared.topology.pipeline);
+    let balances = balances(unit, &redrive, task.number, checkpoint);
+    if task.is_news(balances.iter().map(|balance| balance.unaccounted).sum()) {
+        balances.iter().for_each(|balance| shared.telemetry.reconciliation.alarm(balance));
+    }
+}
 
 impl Worker {
     /// The transaction is committed: the stores follow.
     pub(super) fn committed(&mut self, committing: Vec<Committing>, started_at: Duration) -> Result<(), WorkerError> {
         let took = self.shared.clock.now().saturating_sub(started_at);
         self.commit_time = (self.commit_time * 7 + took) / 8;
+        if self.failures > 0 {
+            self.shared.telemetry.close_circuits(&self.slot, &[BROKER_UNAVAILABLE]);
+        }
         self.failures = 0;
         self.own_failures = 0;
         self.shared.telemetry.txn_commits.inc();
@@ -45,6 +60,9 @@ impl Worker {
                     }
                 }
             }
+            if !task.adds_up(&self.program.inputs, self.program.redrive.as_deref()) || task.parking.is_holding {
+                reconcile(&self.shared, &self.unit, task, &checkpoint);
+            }
             let dead_before = checkpoint.cleaning.dead_before;
             if dead_before > task.dead_before() {
                 delete_dead(self.shared.broker.clone(), self.shared.threads.as_ref(), log, dead_before);
@@ -52,6 +70,10 @@ impl Worker {
             task.committed(checkpoint, bytes.len() as u64);
             if task.parking.is_holding {
                 task.refresh_parking(&self.program.inputs)?;
+                for (topic, before) in task.newly_dead(&self.program.inputs)? {
+                    let parked = TopicPartition::new(topic, number);
+                    delete_dead(self.shared.broker.clone(), self.shared.threads.as_ref(), parked, before);
+                }
                 self.shared.telemetry.parking.report(&self.program.inputs, task)?;
             }
         }
@@ -157,6 +179,7 @@ impl Worker {
             fatal @ (WorkerError::Registry(_)
             | WorkerError::StoppedOnBug { .. }
             | WorkerError::ParkingFull { .. }
+            | WorkerError::ParkedTooLong { .. }
             | WorkerError::CircuitOpen { .. }
             | WorkerError::ParkedLeft { .. }
             | WorkerError::Broken(_)
@@ -189,7 +212,14 @@ impl Worker {
         self.failures += 1;
         self.health.failed(self.shared.clock.unix_ms(), error.to_string(), self.failures);
         if error.may_pass() {
-            self.shared.clock.sleep((RETRY_WAIT * self.failures.saturating_sub(1)).min(AWAY_WAIT_MAX));
+            self.shared
+                .telemetry
+                .standstill
+                .circuit_open
+                .with_label_values(&[self.slot.as_str(), BROKER_UNAVAILABLE])
+                .set(1);
+            // Once is not away: a leader that has moved answers at the next question.
+            self.shared.clock.sleep(self.away_backoff.after(self.failures.saturating_sub(1)));
             return Ok(());
         }
         self.own_failures += 1;

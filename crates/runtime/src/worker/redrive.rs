@@ -1,11 +1,10 @@
 //! What comes back to the unit: dead letters that are sent to the stage that failed, and what an operator has decided about
 //! them. They lie in the unit's redrive topic, which is an input like any other.
 
-use std::sync::Arc;
-
 use tidemill_core::{Class, CodeSpec, Outcome, RecordView, Reject};
 
 use crate::dead_letter::sent_back;
+use crate::task::Place;
 use crate::worker::{Worker, WorkerError};
 
 /// Who writes to the redrive topic names the input. Only somebody who writes past Tidemill does not.
@@ -44,9 +43,9 @@ impl Worker {
     }
 
     /// Takes one record of the redrive topic in. Says whether anything was done.
-    pub(super) fn process_redriven(&mut self, topic: &Arc<str>, record: &RecordView<'_>) -> Result<bool, WorkerError> {
+    pub(super) fn process_redriven(&mut self, place: Place<'_>, record: &RecordView<'_>) -> Result<bool, WorkerError> {
         let Some(task) = self.tasks.get_mut(&record.origin.partition) else { return Ok(false) };
-        if task.position(topic).is_some_and(|position| record.origin.offset < position) {
+        if task.position(place.topic).is_some_and(|position| record.origin.offset < position) {
             return Ok(false);
         }
         self.output.transaction.open()?;
@@ -54,9 +53,11 @@ impl Worker {
         let Some(number) = named else {
             let Some(first) = self.program.inputs.first() else { return Ok(false) };
             let outcome = self.output.bury(first, task, record, &Reject::new(&REDRIVE_UNADDRESSED))?;
-            task.advance(topic, record.origin.offset, self.program.redriven(0), outcome);
+            task.advance(place, self.program.redriven(0), outcome);
             return Ok(true);
         };
+        // Its schema may have been registered since it failed.
+        self.output.codecs.forget_unknown();
         let input = &self.program.inputs[number];
         let key = record.key.unwrap_or_default();
         let letter = record.headers.text(sent_back::REPLAY_OF).unwrap_or_default();
@@ -78,8 +79,8 @@ impl Worker {
             },
         };
         match outcome {
-            Some(outcome) => task.advance(topic, record.origin.offset, self.program.redriven(number), outcome),
-            None => task.pass_over(topic, record.origin.offset),
+            Some(outcome) => task.advance(place, self.program.redriven(number), outcome),
+            None => task.obey(place),
         }
         Ok(true)
     }

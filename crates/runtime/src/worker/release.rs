@@ -4,12 +4,14 @@
 //! Invariant: positions here are only where to look. What has been released is in the state alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_core::RecordView;
 
 use crate::broker::{Isolation, Reader, RecordBatch, TopicPartition};
 use crate::parking::Ticket;
+use crate::status::first_timestamp;
 use crate::worker::{Worker, WorkerError};
 
 const RECORDS_PER_POLL_MAX: usize = 2_000;
@@ -27,10 +29,23 @@ struct Scan {
     input: usize,
     /// Records released in this pass.
     released: u64,
+    /// Behind the last record that this pass has read.
+    read_to: u64,
+    /// Offset of the first record in this pass whose turn is still to come.
+    first_waiting: Option<u64>,
     passes: u32,
     empty_passes: u32,
     /// A pass has ended; the next begins then.
     next_pass_at: Option<Duration>,
+}
+
+/// When a record that is parked is processed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Now,
+    Later,
+    /// It has been, or nobody knows its key any more.
+    Over,
 }
 
 #[derive(Default)]
@@ -40,6 +55,10 @@ pub(super) struct Release {
     scans: BTreeMap<TopicPartition, Scan>,
     /// Of the worker, when the scans began: going back undoes what they have released.
     rewinds: u64,
+    /// No more may wait before something has been released.
+    pub(super) is_urgent: bool,
+    /// Only what operators have decided is read, because it may make room.
+    is_for_decisions: bool,
 }
 
 impl Release {
@@ -49,7 +68,7 @@ impl Release {
 
     /// Whether records of the inputs have to wait.
     pub(super) fn comes_first(&self) -> bool {
-        self.scans.values().any(|scan| scan.passes >= PASSES_BESIDE_INPUTS)
+        self.is_active() && self.is_urgent || self.scans.values().any(|scan| scan.passes >= PASSES_BESIDE_INPUTS)
     }
 }
 
@@ -58,6 +77,7 @@ impl Worker {
     pub(super) fn release_parked(&mut self) -> Result<(), WorkerError> {
         let is_releasing = self.tasks.values().any(|task| task.parking.is_releasing);
         if !is_releasing && !self.release.is_active() {
+            self.release.is_urgent = false;
             return Ok(());
         }
         self.drop_scans()?;
@@ -73,7 +93,69 @@ impl Worker {
         let released = read.and_then(|()| self.release_batch(&batch));
         self.release.batch = batch;
         released?;
+        // What the passes have seen was seen by a transaction that is undone.
+        if self.release.rewinds != self.rewinds {
+            return Ok(());
+        }
         self.end_passes()
+    }
+
+    /// More than may wait would have to. What is being released makes room, so that goes first, and the records are read
+    /// again behind it; so does what operators have decided. Otherwise somebody has to act, and what has been done so far is
+    /// not done again for that.
+    pub(super) fn make_room(&mut self, full: WorkerError) -> Result<(), WorkerError> {
+        self.commit()?;
+        if self.tasks.values().any(|task| task.parking.is_releasing) {
+            self.release.is_urgent = true;
+            return self.seek_all();
+        }
+        if !self.has_decisions()? {
+            return Err(full);
+        }
+        self.release.is_for_decisions = true;
+        self.rewinds += 1;
+        for task in self.tasks.values() {
+            for (topic, position) in task.positions() {
+                let partition = TopicPartition::new(topic.clone(), task.number);
+                match self.program.redrive.as_ref() == Some(topic) {
+                    true => self.reader.assign(&partition, position)?,
+                    false => self.reader.unassign(&partition)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the inputs again, once everything has been taken in that operators have decided.
+    pub(super) fn end_decisions(&mut self) -> Result<(), WorkerError> {
+        if !self.release.is_for_decisions || !self.batch.is_empty() {
+            return Ok(());
+        }
+        if self.decisions().any(|(partition, _)| !self.reader.reached_end(&partition)) {
+            return Ok(());
+        }
+        self.release.is_for_decisions = false;
+        self.seek_all()
+    }
+
+    /// The redrive partitions of the tasks, and where they are read on.
+    fn decisions(&self) -> impl Iterator<Item = (TopicPartition, u64)> + '_ {
+        let of_task = |topic| {
+            let tasks = self.tasks.values();
+            tasks.filter_map(move |task| {
+                Some((TopicPartition::new(Arc::clone(topic), task.number), task.position(topic)?))
+            })
+        };
+        self.program.redrive.iter().flat_map(of_task)
+    }
+
+    fn has_decisions(&self) -> Result<bool, WorkerError> {
+        for (partition, next_offset) in self.decisions() {
+            if first_timestamp(self.shared.broker.as_ref(), &partition, next_offset)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Forgets what is read for tasks that are not here, and everything after going back.
@@ -109,7 +191,15 @@ impl Worker {
         }
         for (partition, input) in begun {
             self.assign_scan(&partition, input)?;
-            let scan = Scan { input, released: 0, passes: 0, empty_passes: 0, next_pass_at: None };
+            let scan = Scan {
+                input,
+                released: 0,
+                read_to: 0,
+                first_waiting: None,
+                passes: 0,
+                empty_passes: 0,
+                next_pass_at: None,
+            };
             self.release.scans.insert(partition, scan);
         }
         Ok(())
@@ -136,16 +226,20 @@ impl Worker {
             let Some(scan) = self.release.scans.get(&partition) else { continue };
             let input = scan.input;
             let headers = batch.headers(index);
-            if self.release_record(input, &batch.view(index, &headers))? {
-                if let Some(scan) = self.release.scans.get_mut(&partition) {
-                    scan.released += 1;
+            let turn = self.release_record(input, &batch.view(index, &headers))?;
+            if let Some(scan) = self.release.scans.get_mut(&partition) {
+                scan.read_to = scan.read_to.max(meta.offset + 1);
+                match turn {
+                    Turn::Now => scan.released += 1,
+                    Turn::Later => scan.first_waiting = scan.first_waiting.or(Some(meta.offset)),
+                    Turn::Over => {}
                 }
-                if self.is_full() {
-                    let rewinds = self.rewinds;
-                    self.commit()?;
-                    if self.rewinds != rewinds {
-                        return Ok(());
-                    }
+            }
+            if turn == Turn::Now && self.is_full() {
+                let rewinds = self.rewinds;
+                self.commit()?;
+                if self.rewinds != rewinds {
+                    return Ok(());
                 }
             }
         }
@@ -153,18 +247,18 @@ impl Worker {
     }
 
     /// Processes the record, if it is the next of its key.
-    fn release_record(&mut self, number: usize, record: &RecordView<'_>) -> Result<bool, WorkerError> {
-        let Some(task) = self.tasks.get_mut(&record.origin.partition) else { return Ok(false) };
-        let (Some(key), Some(ticket)) = (record.key, Ticket::of(&record.headers)) else { return Ok(false) };
+    fn release_record(&mut self, number: usize, record: &RecordView<'_>) -> Result<Turn, WorkerError> {
+        let Some(task) = self.tasks.get_mut(&record.origin.partition) else { return Ok(Turn::Over) };
+        let (Some(key), Some(ticket)) = (record.key, Ticket::of(&record.headers)) else { return Ok(Turn::Over) };
         let input = &self.program.inputs[number];
         if !task.lot(input).is_next(key, ticket)? {
-            return Ok(false);
+            return Ok(if task.lot(input).waits(key, ticket)? { Turn::Later } else { Turn::Over });
         }
         self.output.transaction.open()?;
         let outcome = self.output.process(input, &self.program.references, task, record)?;
         task.lot(input).take(key, record.origin.offset)?;
         task.count(self.program.released(number), outcome);
-        Ok(true)
+        Ok(Turn::Now)
     }
 
     /// Where a parked topic was read to its end, reads it again as long as something is to be released.
@@ -192,7 +286,14 @@ impl Worker {
             return Ok(());
         };
         let input = scan.input;
-        let left = task.lot(&self.program.inputs[input]).input()?.releasing;
+        let seen_to = scan.first_waiting.take().unwrap_or(scan.read_to);
+        let before = task.lot(&self.program.inputs[input]).input()?;
+        if seen_to > before.scan_from {
+            self.output.transaction.open()?;
+            task.lot(&self.program.inputs[input]).scan_from(seen_to)?;
+            task.touch();
+        }
+        let left = before.releasing;
         if left == 0 {
             return self.end_scan(partition);
         }
@@ -204,6 +305,8 @@ impl Worker {
         scan.next_pass_at = None;
         if scan.empty_passes > EMPTY_PASSES_MAX {
             let is_held = !self.shared.broker.held_back(std::slice::from_ref(partition))?.is_empty();
+            // Whoever holds it back may end at any moment, and a pass that has looked before that has seen nothing of it.
+            scan.empty_passes = 0;
             if !is_held {
                 let TopicPartition { topic, partition } = partition;
                 let message = format!("{left} keys wait for records of {topic}-{partition} that are not there");

@@ -12,6 +12,7 @@ use tidemill_runtime::broker::{
 use tidemill_runtime::clock::Clock;
 use tidemill_runtime::conformance::Random;
 use tidemill_runtime::embedded::{EmbeddedBroker, EmbeddedOptions};
+use tidemill_runtime::reconciliation::ReconciliationWatch;
 use tidemill_runtime::status;
 use tidemill_runtime::store::disk::DiskStores;
 use tidemill_runtime::supervise;
@@ -195,6 +196,9 @@ fn every_record_counts_once_although_transactions_fail() {
     let topology = &shared.topology;
     let figures = status::figures(broker.as_ref(), topology, &topology.units[0]).expect("checkpoints can be read");
     assert_eq!(figures[&format!("count/{IN}")]["applied"], RECORDS);
+    let mut watch = ReconciliationWatch::new(Arc::clone(topology), Arc::clone(&broker) as Arc<dyn Broker>);
+    let look = watch.look().expect("checkpoints can be read");
+    assert_eq!(look.findings().collect::<Vec<_>>(), [""; 0]);
 }
 
 /// Time passes this many times faster than it does.

@@ -3,6 +3,7 @@
 mod faults;
 mod limits;
 mod parking;
+mod reconciliation;
 mod restart;
 mod standby;
 mod state_log;

@@ -316,6 +316,10 @@ impl TaskStore for BadStore {
         self.store.scan(after, before, limit)
     }
 
+    fn last_key(&self, after: &[u8], before: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.last_key(after, before)
+    }
+
     fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         if self.disk.is(Trouble::Full) {
             let message = "no space left on device".to_owned();

@@ -241,7 +241,7 @@ pub(crate) fn topology(folder: &Path) -> Topology {
         inputs: vec![input],
         ports: BTreeMap::from([("counted".to_owned(), OUT.to_owned())]),
         references: Vec::new(),
-        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000 },
+        parking: ParkingLimits { keys_max: 100, records_per_key_max: 1_000, age_s_max: 3_600 },
         circuit: None,
     };
     // So few records to a transaction that many end in the middle of a batch, where a rewind must not skip the rest.

@@ -125,6 +125,10 @@ impl TaskStore for Disk {
         self.store.scan(after, before, limit)
     }
 
+    fn last_key(&self, after: &[u8], before: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.last_key(after, before)
+    }
+
     fn apply(&self, changes: &mut dyn Iterator<Item = Change<'_>>, next_offset: u64) -> Result<(), StoreError> {
         let order = self.order.lock().expect("no thread panics here");
         let order = self.ordered.wait_while(order, |order| *order == Order::Wait).expect("no thread panics here");

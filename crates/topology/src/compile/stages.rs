@@ -50,6 +50,7 @@ pub(super) fn plan(stage: &StageView<'_>) -> Stage {
         parking: ParkingLimits {
             keys_max: stage.raw.parking.keys_max,
             records_per_key_max: stage.raw.parking.records_per_key_max,
+            age_s_max: stage.raw.parking.age_s_max,
         },
         circuit: stage.raw.circuit.as_ref().map(|circuit| CircuitBreaker {
             consecutive_max: circuit.consecutive_max,

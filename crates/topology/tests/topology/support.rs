@@ -66,6 +66,8 @@ const NOTIFICATION: EventKind = kind("notification", "customer");
 const RULES: EventKind = kind("fraud_rules", "rule_set");
 const SCHEDULE: EventKind = kind("fee_schedule", "fee_schedule");
 const QUOTE: EventKind = kind("fx_quote", "quote");
+const LIMIT: EventKind = kind("payment_limit", "payment_limit");
+const CALENDAR: EventKind = kind("posting_calendar", "calendar");
 const PREFERENCES: EventKind = kind("customer_preferences", "customer");
 
 const fn codec(kind: EventKind) -> EventCodec {
@@ -100,6 +102,8 @@ const CODECS: &[EventCodec] = &[
     codec(RULES),
     codec(SCHEDULE),
     codec(QUOTE),
+    codec(LIMIT),
+    codec(CALENDAR),
     codec(PREFERENCES),
 ];
 
@@ -182,6 +186,12 @@ const PROCESSORS: &[&ProcessorSpec] = &[
         ..PLAIN
     },
     &ProcessorSpec {
+        name: "assign_dates",
+        signatures: &[step(PRICED, Some(PRICED)), step(INSTRUCTION, Some(INSTRUCTION))],
+        references: &[reference("calendars", CALENDAR)],
+        ..PLAIN
+    },
+    &ProcessorSpec {
         name: "post_ledger",
         signatures: &[step(PRICED, None), step(COMMAND, None), step(INSTRUCTION, None)],
         stores: &[store("accounts", "account")],
@@ -193,6 +203,7 @@ const PROCESSORS: &[&ProcessorSpec] = &[
             port("account_status", ACCOUNT_STATUS),
             port("alerts", ALERT),
         ],
+        references: &[reference("payment_limits", LIMIT)],
         moves_money: MovesMoney::Yes,
         ..PLAIN
     },

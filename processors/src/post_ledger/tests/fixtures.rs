@@ -7,7 +7,8 @@ use tidemill_core::{EventTime, StateValue, Store};
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::identity;
 use tidemill_schemas::{
-    AccountKind, Date, Exchange, PaymentBody, PaymentType, PostingDates, PricedPayment, StatusCode,
+    AccountKind, Date, Exchange, FeeCharge, FeeRefund, FeeTerms, PaymentBody, PaymentType, PostingDates, PricedPayment,
+    StatusCode,
 };
 use tidemill_testkit::MemoryState;
 
@@ -16,7 +17,8 @@ use super::super::accounts::{ACCOUNTS, Account, CurrencyCode};
 use super::super::holds::{Hold, HoldState, OPEN_HOLDS, OpenHold};
 use super::super::journals::{OPEN_JOURNALS, OpenJournal};
 use super::super::outcomes::{Aftermath, OUTCOMES_BY_AGE, PAYMENT_OUTCOMES, PaymentOutcome, SWEEP, Sweep};
-use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, RECEIPTS_BY_AGE, Receipt};
+use super::super::payment_limits::{Instant, LIMIT_USAGES, LIMITED_PAYMENTS, LimitedPayment, Means, Usage, Use};
+use super::super::receipts::{INCOMING_HOLDS, IncomingHold, RECEIPTS, RECEIPTS_BY_AGE, Receipt, RefundableFee};
 use super::super::scheduled::{DUE_PAYMENTS, Due, SCHEDULED_PAYMENTS, Scheduled};
 use super::world::World;
 use crate::age_queue::{Aged, Bytes, Ends};
@@ -93,8 +95,22 @@ fn state_bytes_stay_as_they_are() {
     check(OPEN_HOLDS, &OpenHold { identity: identity("bank", "acc-1", "h-1") });
     let payment_type = PaymentType::Chargeback;
     let exchange = Some(Box::new(exchange()));
-    let receipt =
-        Receipt { payment_type, amount_minor: 4_000, given_back_minor: 500, reversed: true, at: AT, exchange };
+    let fee = RefundableFee {
+        schedule: "standard@1".to_owned(),
+        refund: FeeRefund::ProRata,
+        fee_minor: 40,
+        refunded_minor: 500,
+        back_minor: 5,
+    };
+    let receipt = Receipt {
+        payment_type,
+        amount_minor: 4_000,
+        given_back_minor: 500,
+        reversed: true,
+        at: AT,
+        exchange,
+        fee: Some(Box::new(fee)),
+    };
     check(RECEIPTS, &receipt);
     check(INCOMING_HOLDS, &IncomingHold { held_minor: 4_000 });
 }
@@ -123,9 +139,38 @@ fn state_bytes_of_sweeps_and_of_what_waits_stay_as_they_are() {
     check(OPEN_JOURNALS, &journal);
     let payment = PaymentBody { execute_at: Some(AT), ..payment_body() };
     let dates = Some(PostingDates { booking_date: Date(20_484), value_date: Date(20_485) });
-    let priced = PricedPayment { payment, fee_minor: 40, fee_schedule: "standard@1".to_owned(), exchange: None, dates };
+    let priced = PricedPayment {
+        payment,
+        fee_minor: 40,
+        fee_schedule: "standard@1".to_owned(),
+        fee_terms: FeeTerms { charge: FeeCharge::Deducted, refund: FeeRefund::ProRata },
+        exchange: None,
+        dates,
+    };
     check(SCHEDULED_PAYMENTS, &Scheduled { priced, due_at: AT });
     check(DUE_PAYMENTS, &Due {});
+    let instants = [Instant { at: AT, amount_minor: 4_000, payments: 1 }].into();
+    let usage = Usage {
+        limit: "everyday".to_owned(),
+        window: "60 minutes".to_owned(),
+        subject: "card …7788".to_owned(),
+        currency: CurrencyCode::new("EUR"),
+        period: AT.0,
+        ends_at: EventTime(AT.0 + 3_600_000_000),
+        amount_minor: 4_000,
+        payments: 1,
+        instants,
+    };
+    check(LIMIT_USAGES, &usage);
+    let used = Use {
+        usage_key: Bytes(b"key".to_vec()),
+        period: AT.0,
+        amount_minor: 4_000,
+        payments: 1,
+        gives_back: Default::default(),
+    };
+    let means = Means { card: Some("card-0001-7788".to_owned()), merchant: payment_body().merchant };
+    check(LIMITED_PAYMENTS, &LimitedPayment { uses: vec![used], means: Some(means) });
     let aged = Aged { at: AT, key: Bytes(identity("bank", "acc-1", "p-1")) };
     check(OUTCOMES_BY_AGE.0, &aged);
     check(RECEIPTS_BY_AGE.0, &aged);

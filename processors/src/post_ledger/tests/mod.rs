@@ -5,6 +5,7 @@ mod fixtures;
 mod gives_back;
 mod holds;
 mod journals;
+mod payment_limits;
 mod precedence;
 mod reference;
 mod requests;

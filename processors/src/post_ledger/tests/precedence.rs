@@ -2,13 +2,15 @@
 //! payment and every pair of its codes; and no type answers with a code that is not among its own.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder, StatusCode};
+use tidemill_schemas::{AccountKind, Exchange, PaymentLimit, PaymentType, Remainder, StatusCode};
 
 use super::super::codes::{AccountCode, PaymentCode};
 use super::super::holds::HoldState;
 use super::super::outcomes::{Aftermath, PAYMENT_OUTCOMES};
+use super::super::payment_limits::PAYMENT_LIMITS;
 use super::super::receipts::{self, RECEIPTS};
 use super::world::{Audits, Pay, World};
 
@@ -19,6 +21,10 @@ struct Scene {
 }
 
 const SECOND: i64 = 1_000_000;
+
+/// The codes of limits on payments follow each other.
+const OF_LIMITS: RangeInclusive<PaymentCode> =
+    PaymentCode::MerchantNotAllowed..=PaymentCode::LifetimeCountLimitExceeded;
 
 impl Scene {
     /// Nothing is broken: the payment of this type would be posted.
@@ -126,11 +132,17 @@ impl Scene {
                     return false;
                 }
             }
-            PaymentCode::CreditAccountNotFound
-            | PaymentCode::CreditAccountClosed
-            | PaymentCode::CreditAccountFrozen => return false,
+            code if OF_LIMITS.contains(&code) => self.publish(limit(code, self.pay.payment_type)),
+            // Only the credit account's owner can answer with what is left.
+            _ => return false,
         }
         true
+    }
+
+    fn publish(&mut self, limit: PaymentLimit) {
+        let table = self.world.task_of("a").reference(PAYMENT_LIMITS);
+        let key = limit.name.clone();
+        table.apply(key.as_bytes(), Some(Box::new(limit))).expect("is usable");
     }
 
     fn change(&mut self, change: impl FnOnce(&mut super::super::accounts::Account)) {
@@ -171,6 +183,36 @@ impl Scene {
     }
 }
 
+/// A limit that no payment of this type keeps.
+fn limit(code: PaymentCode, payment_type: PaymentType) -> PaymentLimit {
+    let code = code.spec().code;
+    let payment_type = if payment_type == PaymentType::Increment { PaymentType::Authorise } else { payment_type };
+    let only = |what: &str| if code == format!("{what}_not_allowed") { vec!["only".to_owned()] } else { Vec::new() };
+    let window = code.split_once('_').map_or("", |(window, _)| window);
+    let window = match window {
+        "merchant" => "",
+        "amount" => "payment",
+        window => window,
+    };
+    let is_calendar = ["day", "week", "month"].contains(&window);
+    PaymentLimit {
+        name: code.to_owned(),
+        version: "1".to_owned(),
+        currency: "EUR".to_owned(),
+        payment_types: vec![payment_type.name().to_owned()],
+        allowed_merchants: only("merchant"),
+        allowed_categories: only("merchant_category"),
+        allowed_countries: only("merchant_country"),
+        window: window.to_owned(),
+        zone: if is_calendar { "UTC" } else { "" }.to_owned(),
+        week_starts_on: if window == "week" { "monday" } else { "" }.to_owned(),
+        window_minutes: (window == "rolling").then_some(60),
+        amount_minor_max: code.ends_with("amount_limit_exceeded").then_some(0),
+        payments_max: code.ends_with("count_limit_exceeded").then_some(0),
+        ..PaymentLimit::default()
+    }
+}
+
 fn reference(payment_type: PaymentType) -> Option<&'static str> {
     match payment_type {
         PaymentType::Transfer | PaymentType::Deposit | PaymentType::Withdrawal => None,
@@ -184,9 +226,13 @@ fn open(currency: &str, kind: AccountKind, limit_minor: i64) -> AccountAction {
 }
 
 /// Rules of which a hold or an account can break only one at a time, or that hide what the other looks at.
-fn exclude_each_other(earlier: PaymentCode, later: PaymentCode) -> bool {
+fn exclude_each_other(payment_type: PaymentType, earlier: PaymentCode, later: PaymentCode) -> bool {
     use PaymentCode as Code;
     let state = [Code::AlreadyCaptured, Code::AlreadyVoided, Code::HoldExpired];
+    // A payment that waits is judged by limits when its time has come.
+    if later == Code::LimitExceeded && payment_type.can_be_scheduled() {
+        return OF_LIMITS.contains(&earlier);
+    }
     let waited = [Code::AlreadyExecuted, Code::AlreadyCancelled];
     [state.as_slice(), &waited].iter().any(|states| states.contains(&earlier) && states.contains(&later))
 }
@@ -199,7 +245,7 @@ fn of_two_broken_rules_the_earlier_is_answered() {
         assert_eq!(Scene::new(payment_type).answer(), "posted", "{payment_type:?}");
         for (index, earlier) in codes.iter().enumerate() {
             for later in &codes[index..] {
-                if earlier != later && exclude_each_other(*earlier, *later) {
+                if earlier != later && exclude_each_other(payment_type, *earlier, *later) {
                     continue;
                 }
                 let mut scene = Scene::new(payment_type);
@@ -214,6 +260,15 @@ fn of_two_broken_rules_the_earlier_is_answered() {
     assert!(pairs > 500, "only {pairs} pairs were tried");
 }
 
+/// Those of limits stand in a table of their own, for whoever has any.
+fn documented(code: PaymentCode) -> String {
+    if OF_LIMITS.contains(&code) {
+        "[of limits](#payment-limits)".to_owned()
+    } else {
+        format!("`{}`", code.spec().code)
+    }
+}
+
 /// The list in the documentation is that of the code: by type, in order of precedence.
 #[test]
 fn codes_by_type_are_as_documented() {
@@ -221,7 +276,8 @@ fn codes_by_type_are_as_documented() {
     let text = std::fs::read_to_string(&path).expect("the reference is there");
     let mut expected = String::new();
     for payment_type in PaymentType::ALL {
-        let codes: Vec<String> = PaymentCode::of(payment_type).map(|code| format!("`{}`", code.spec().code)).collect();
+        let mut codes: Vec<String> = PaymentCode::of(payment_type).map(documented).collect();
+        codes.dedup();
         expected.push_str(&format!("| `{}` | {} |\n", payment_type.name(), codes.join(", ")));
     }
     assert!(text.contains(&expected), "the table of codes by type should read:\n{expected}");

@@ -2,13 +2,15 @@
 //! code with the first, and agrees with it on every answer and every balance.
 
 mod rules;
+mod terms;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tidemill_core::partition::partition_of;
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, Exchange, PaymentType as Type, Remainder, Verdict};
+use tidemill_schemas::{AccountKind, Exchange, FeeCharge, FeeRefund, PaymentType as Type, Remainder, Verdict};
 
+use self::terms::{arriving, can_go_back, lasts, on_top, same_body, waits};
 use super::world::Pay;
 
 pub(super) const HOLD_MICROS: i64 = 7 * 86_400_000_000;
@@ -60,6 +62,11 @@ struct Received {
     back: i128,
     reversed: bool,
     exchange: Option<Exchange>,
+    fee: i128,
+    fee_refund: FeeRefund,
+    /// By refunds alone, and what of the fee has gone back with them.
+    refunded: i128,
+    fee_back: i128,
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +132,8 @@ pub(super) struct Reference {
     pub(super) spreads: BTreeMap<String, i128>,
     waits: HashMap<Key, Wait>,
     waiting: Vec<Waiting>,
+    /// What of a fee comes back with a refund.
+    fee_backs: HashMap<Key, i128>,
     /// When a payment was carried out that had waited.
     executed_at: HashMap<Key, i64>,
     /// By journal: who has answered what.
@@ -159,6 +168,7 @@ impl Reference {
             spreads: BTreeMap::new(),
             waits: HashMap::new(),
             waiting: Vec::new(),
+            fee_backs: HashMap::new(),
             executed_at: HashMap::new(),
             answers: HashMap::new(),
             clocks: vec![(i64::MIN, i64::MIN); tasks],
@@ -252,14 +262,7 @@ impl Reference {
                     self.announce(&pay.from, &reference);
                 }
             }
-            Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => {
-                let key = (pay.from.clone(), pay.to.clone(), reference);
-                let receipt = self.received.get_mut(&key).expect("was found");
-                match pay.payment_type {
-                    Type::Reverse => receipt.reversed = true,
-                    _ => receipt.back += amount,
-                }
-            }
+            Type::Refund | Type::Reverse | Type::Chargeback | Type::ChargebackReversal => self.undo(pay, reference),
             Type::Cancel => {
                 self.waits.insert((pay.from.clone(), reference.clone()), Wait::Cancelled);
                 self.waiting.retain(|waiting| waiting.pay.from != pay.from || waiting.pay.id != reference);
@@ -285,6 +288,12 @@ impl Reference {
             }
             Type::Transfer | Type::Deposit | Type::Withdrawal | Type::FxExchange => {}
         }
+        self.debit(pay, amount);
+        None
+    }
+
+    /// What leaves the payer, and the leg that follows from it.
+    fn debit(&mut self, pay: &Pay, amount: i128) {
         let mut leg = pay.clone();
         if pay.payment_type == Type::Reverse {
             let key = (pay.from.clone(), pay.to.clone(), pay.reference.clone().unwrap_or_default());
@@ -293,12 +302,36 @@ impl Reference {
         self.swap(&leg, 1);
         if !matches!(pay.payment_type, Type::Increment | Type::Void) {
             let fee = i128::from(pay.fee_minor);
-            self.accounts.get_mut(&pay.from).expect("was found").posted -= amount + fee;
+            self.accounts.get_mut(&pay.from).expect("was found").posted -= amount + on_top(pay);
             self.fees += fee;
             let to = pay.to.clone();
             self.send(&to, Leg::Credit(leg));
         }
-        None
+    }
+
+    /// What has been received is given back, and with a refund what is due of its fee.
+    fn undo(&mut self, pay: &Pay, reference: String) {
+        let amount = i128::from(pay.amount_minor);
+        let receipt = self.received.get_mut(&(pay.from.clone(), pay.to.clone(), reference)).expect("was found");
+        match pay.payment_type {
+            Type::Reverse => receipt.reversed = true,
+            Type::Chargeback => receipt.back += amount,
+            _ => {
+                receipt.back += amount;
+                receipt.refunded += amount;
+                let due = match receipt.fee_refund {
+                    FeeRefund::Kept => 0,
+                    FeeRefund::Returned => receipt.fee,
+                    FeeRefund::ProRata => receipt.fee * receipt.refunded / receipt.amount,
+                };
+                self.fee_backs.insert((pay.from.clone(), pay.id.clone()), due - receipt.fee_back);
+                receipt.fee_back = due;
+            }
+        }
+    }
+
+    pub(super) fn brings_fee_back(&self, pay: &Pay) -> bool {
+        self.fee_backs.get(&(pay.from.clone(), pay.id.clone())).is_some_and(|minor| *minor > 0)
     }
 
     fn pay_out(&mut self, pay: &Pay) {
@@ -476,6 +509,9 @@ impl Reference {
         account.posted += amount;
         account.clock = account.clock.max(at);
         let reference = pay.reference.clone().unwrap_or_default();
+        let back = self.fee_backs.get(&key).copied().unwrap_or_default();
+        account.posted += back;
+        self.fees -= back;
         if pay.payment_type == Type::Reverse && self.policy.return_fee {
             let fee = self.paid.get(&(pay.to.clone(), reference.clone())).map_or(0, |paid| paid.fee);
             account.posted += fee;
@@ -490,7 +526,17 @@ impl Reference {
         let can_be_undone = matches!(pay.payment_type, Type::Chargeback | Type::FxExchange);
         if can_go_back(Type::Refund, pay.payment_type) || can_be_undone {
             let exchange = pay.exchange.clone();
-            let received = Received { payment_type: pay.payment_type, amount, back: 0, reversed: false, exchange };
+            let received = Received {
+                payment_type: pay.payment_type,
+                amount,
+                back: 0,
+                reversed: false,
+                exchange,
+                fee: i128::from(pay.fee_minor),
+                fee_refund: pay.fee_terms.refund,
+                refunded: 0,
+                fee_back: 0,
+            };
             self.received.insert((pay.to, pay.from, pay.id), received);
         }
     }
@@ -498,8 +544,9 @@ impl Reference {
     fn take_back(&mut self, pay: &Pay, times: &HashMap<(String, String), i64>) {
         let key = (pay.from.clone(), pay.id.clone());
         let at = self.executed_at.get(&key).copied().unwrap_or_else(|| times[&key]);
-        let amount = i128::from(pay.amount_minor);
         let fee = if self.policy.return_fee { i128::from(pay.fee_minor) } else { 0 };
+        let amount = i128::from(pay.amount_minor) + on_top(pay) - i128::from(pay.fee_minor);
+        let back = self.fee_backs.get(&key).copied().unwrap_or_default();
         self.fees -= fee;
         self.swap(pay, -1);
         let account = self.accounts.get_mut(&pay.from).filter(|account| !account.closed && !account.credits_frozen);
@@ -513,7 +560,12 @@ impl Reference {
         if let Some(receipt) = self.received.get_mut(&key) {
             match pay.payment_type {
                 Type::Reverse => receipt.reversed = false,
-                Type::Refund | Type::Chargeback | Type::ChargebackReversal => receipt.back -= amount,
+                Type::Chargeback => receipt.back -= amount,
+                Type::Refund | Type::ChargebackReversal => {
+                    receipt.back -= amount;
+                    receipt.refunded -= amount;
+                    receipt.fee_back -= back;
+                }
                 _ => {}
             }
         }
@@ -548,6 +600,7 @@ impl Reference {
             AccountAction::ChangeLimit { limit_minor, .. } => account.limit = i128::from(*limit_minor),
             AccountAction::Freeze(sides) => freeze(account, *sides, true),
             AccountAction::Thaw(sides) => freeze(account, *sides, false),
+            AccountAction::ChangeSegment { .. } => {}
             AccountAction::Close(open_holds) => return self.close(name, *open_holds, now),
             AccountAction::Open { .. } => unreachable!("answered above"),
         }
@@ -601,48 +654,6 @@ fn change(hold: &mut RefHold, pay: &Pay) {
             }
         }
     }
-}
-
-fn can_go_back(how: Type, what: Type) -> bool {
-    match how {
-        Type::ChargebackReversal => what == Type::Chargeback,
-        Type::Reverse if what == Type::FxExchange => true,
-        Type::Reverse if what == Type::Journal => false,
-        _ => matches!(
-            what,
-            Type::Transfer | Type::Deposit | Type::Withdrawal | Type::Capture | Type::ForcePost | Type::Journal
-        ),
-    }
-}
-
-/// Amount and currency that the credit account is offered.
-fn arriving(pay: &Pay) -> (i128, &str) {
-    match &pay.exchange {
-        None => (i128::from(pay.amount_minor), &pay.currency),
-        Some(exchange) if pay.payment_type == Type::Reverse => {
-            (i128::from(exchange.sold_minor), &exchange.sold_currency)
-        }
-        Some(exchange) => (i128::from(exchange.bought_minor), &exchange.bought_currency),
-    }
-}
-
-/// Whether the time of a payment is still to come.
-fn waits(pay: &Pay, at: i64, now: i64) -> bool {
-    pay.waits_micros.is_some_and(|micros| at + micros > now)
-}
-
-fn lasts(pay: &Pay) -> i64 {
-    pay.lasts_micros.unwrap_or(HOLD_MICROS)
-}
-
-fn same_body(one: &Pay, other: &Pay) -> bool {
-    (one.payment_type, &one.to, one.amount_minor, &one.currency)
-        == (other.payment_type, &other.to, other.amount_minor, &other.currency)
-        && one.exchange.as_ref().map(|exchange| &exchange.quote)
-            == other.exchange.as_ref().map(|exchange| &exchange.quote)
-        && (one.waits_micros, one.retries_micros) == (other.waits_micros, other.retries_micros)
-        && (&one.debits, &one.credits) == (&other.debits, &other.credits)
-        && (&one.reference, one.lasts_micros, one.remainder) == (&other.reference, other.lasts_micros, other.remainder)
 }
 
 fn freeze(account: &mut RefAccount, sides: Sides, frozen: bool) {

@@ -2,7 +2,7 @@
 
 use tidemill_core::{Class, EventTime, Outcome};
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, Instruction, InstructionKind, PaymentType, StatusPhase};
+use tidemill_schemas::{AccountKind, FeeRefund, Instruction, InstructionKind, PaymentType, StatusPhase};
 
 use super::super::outcomes::PAYMENT_OUTCOMES;
 use super::world::{Pay, World};
@@ -38,6 +38,7 @@ fn a_request_id_with_any_other_content_conflicts() {
         ("limit", open(None, "EUR", AccountKind::Customer, 6)),
         ("type", AccountAction::Freeze(Sides::Debits)),
         ("type", AccountAction::Thaw(Sides::Debits)),
+        ("type", AccountAction::ChangeSegment { segment: None }),
         ("type", change_limit),
         ("type", AccountAction::Close(OpenHolds::Refuse)),
     ];
@@ -144,10 +145,15 @@ fn an_instruction_that_contradicts_itself_breaks_an_invariant() {
         exchange: None,
         booking_date: None,
         value_date: None,
+        fee_refund: FeeRefund::Kept,
+        fee_back_minor: 0,
+        fee_schedule: None,
+        channel: None,
     };
     let cases = [
         Instruction { amount_minor: 0, ..sound.clone() },
         Instruction { fee_minor: -1, ..sound.clone() },
+        Instruction { fee_back_minor: -1, ..sound.clone() },
         Instruction { account_id: "a".to_owned(), ..sound.clone() },
         Instruction { kind: InstructionKind::Return, ..sound.clone() },
         Instruction { kind: InstructionKind::Return, account_id: "a".to_owned(), ..sound.clone() },

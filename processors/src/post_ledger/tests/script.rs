@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `open <account> [limit <amount>] [in <currency>] [kind <kind>]`, `close <account> [release]` | `applied` |
 //! | `freeze <account> <debits|credits|both>`, `thaw …`, `limit <account> <amount>` | `applied` |
-//! | `pay <id> <from> <to> <amount> [fee <amount>] [in <currency>]` | `posted` |
+//! | `pay <id> <from> <to> <amount> [fee <amount> [deducted] [refunds <kept|returned|pro_rata>]] [in <currency>]` | `posted` |
 //! | `deposit`, `withdraw`, `force` likewise; `force` with or without `of <id>` | `posted` |
 //! | `authorise <id> <from> <to> <amount> [lasts <seconds>]`, `increment <id> <from> <to> <total> of <id>` | `posted` |
 //! | `capture <id> <from> <to> <amount> of <id> [keep] [fee <amount>]`, `void <id> <from> <to> <amount|rest> of <id>` | `posted` |
@@ -12,14 +12,19 @@
 //! | `decline <id> <from> <to> <amount>`: as `pay`, but the scoring before the ledger declines it | |
 //! | `deliver`: every task reads its instructions until none is left | |
 //! | `at <seconds>`: from here on records are made so long after the start; each takes a second | |
+//! | `at <RFC 3339>`: the same, at that instant | |
+//! | any payment `… with <card>`, `… at <merchant> <category> <country>` | `posted` |
+//! | `used <account>`: what has been used of limits | |
 //! | `balance <account>`, `available <account>`, `account <account>`, `entries <account>`, `status <payment>`, `alerts` | |
 //! | `total <in_transit|fees|suspense>`: over all tasks, in EUR | |
 
 use std::collections::BTreeMap;
 
-use tidemill_core::{Amount, Currency};
+use tidemill_core::{Amount, Currency, EventTime};
 use tidemill_schemas::account::{AccountAction, OpenHolds, Sides};
-use tidemill_schemas::{AccountKind, Exchange, PaymentType, Remainder, Verdict};
+use tidemill_schemas::{
+    AccountKind, Exchange, FeeCharge, FeeRefund, FeeTerms, Merchant, PaymentType, Remainder, Verdict,
+};
 
 use super::world::{Pay, World, money};
 
@@ -37,7 +42,7 @@ pub(super) fn play_with(settings: &str, scenario: &str) -> World {
         };
         let words: Vec<&str> = command.split_whitespace().collect();
         if let ["at", time] = words[..] {
-            world.now.0 = start.0 + micros(time);
+            world.now.0 = EventTime::parse(time).map_or_else(|| start.0 + micros(time), EventTime::micros);
             continue;
         }
         let result = play_line(&mut world, &words);
@@ -119,6 +124,7 @@ fn answer(world: &World, words: &[&str]) -> String {
             let available = money(available(account.available_minor()));
             format!("posted {posted} out {out} in {expected} available {available}")
         }
+        ["used", account] => world.used_text(account),
         ["entries", account] => world.entries_text(account),
         ["status", payment] => world.status_text(payment),
         ["alerts"] => {
@@ -149,6 +155,10 @@ fn payment(words: &[&str], currency: &str) -> Option<Pay> {
     let amount_minor = if amount == "rest" { 0 } else { parse_minor(amount, currency) };
     Some(Pay {
         fee_minor: option(words, "fee").map_or(0, |fee| parse_minor(fee, currency)),
+        fee_terms: FeeTerms {
+            charge: if words.contains(&"deducted") { FeeCharge::Deducted } else { FeeCharge::OnTop },
+            refund: option(words, "refunds").map_or(FeeRefund::Kept, |how| FeeRefund::parse(how).expect("a policy")),
+        },
         currency: currency.to_owned(),
         reference: option(words, "of").map(str::to_owned),
         lasts_micros: option(words, "lasts").map(micros),
@@ -157,8 +167,16 @@ fn payment(words: &[&str], currency: &str) -> Option<Pay> {
         exchange: exchange(words, amount, currency),
         waits_micros: option(words, "waits").map(micros),
         retries_micros: option(words, "retries").map(micros),
+        card: option(words, "with").map(str::to_owned),
+        merchant: merchant(words),
         ..Pay::new(payment_type, id, from, to, amount_minor)
     })
+}
+
+fn merchant(words: &[&str]) -> Option<Merchant> {
+    let at = words.iter().position(|word| *word == "at")?;
+    let [id, category, country] = [1, 2, 3].map(|place| words[at + place].to_owned());
+    Some(Merchant { id, category, country })
 }
 
 /// `journal j a 60.00 b 40.00 to c 70.00 d 30.00`: who pays what, the first leading, to whom what.

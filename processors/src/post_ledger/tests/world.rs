@@ -10,13 +10,14 @@ use tidemill_core::{AnyEvent, Context, Currency, Event, EventTime, Flow, Outcome
 use tidemill_schemas::account::AccountAction;
 use tidemill_schemas::payment::PaymentBody;
 use tidemill_schemas::{
-    AccountCommand, AccountStatus, Alert, Exchange, Instruction, InstructionKind, LedgerEntry, PaymentStatus,
-    PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
+    AccountCommand, AccountStatus, Alert, Exchange, FeeTerms, Instruction, InstructionKind, LedgerEntry, Merchant,
+    PaymentStatus, PaymentType, PricedPayment, Remainder, ScoredPayment, Verdict,
 };
 use tidemill_testkit::Driver;
 
 use super::super::SPEC;
 use super::super::accounts::Account;
+use super::super::payment_limits::{LIMIT_USAGES, Usage};
 use super::audit;
 use crate::score_fraud::FRAUD_DECLINED;
 use crate::validate_payment::body_hash;
@@ -59,6 +60,7 @@ pub(super) struct Pay {
     pub(super) to: String,
     pub(super) amount_minor: i64,
     pub(super) fee_minor: i64,
+    pub(super) fee_terms: FeeTerms,
     pub(super) currency: String,
     pub(super) reference: Option<String>,
     /// After `created_at`.
@@ -73,6 +75,8 @@ pub(super) struct Pay {
     /// What other accounts of a journal pay, and what its accounts are paid.
     pub(super) debits: BTreeMap<String, i64>,
     pub(super) credits: BTreeMap<String, i64>,
+    pub(super) card: Option<String>,
+    pub(super) merchant: Option<Merchant>,
 }
 
 impl Pay {
@@ -84,6 +88,7 @@ impl Pay {
             to: to.to_owned(),
             amount_minor,
             fee_minor: 0,
+            fee_terms: FeeTerms::default(),
             currency: "EUR".to_owned(),
             reference: None,
             lasts_micros: None,
@@ -94,6 +99,8 @@ impl Pay {
             retries_micros: None,
             debits: BTreeMap::new(),
             credits: BTreeMap::new(),
+            card: None,
+            merchant: None,
         }
     }
 }
@@ -175,7 +182,8 @@ impl World {
             amount_minor: pay.amount_minor,
             currency: pay.currency.clone(),
             created_at,
-            merchant: None,
+            merchant: pay.merchant.clone(),
+            card: pay.card.clone(),
             customer: None,
             reference: pay.reference.clone(),
             expires_at: pay.lasts_micros.map(|micros| EventTime(created_at.0 + micros)),
@@ -193,6 +201,7 @@ impl World {
             payment,
             fee_minor: pay.fee_minor,
             fee_schedule,
+            fee_terms: pay.fee_terms,
             exchange: pay.exchange.clone().map(Box::new),
             dates: None,
         }
@@ -356,6 +365,19 @@ impl World {
             write!(text, "{separator}{kind} {amount} = {after} ({contra}{schedule})").expect("strings take all");
         }
         text
+    }
+
+    /// What an account has used of limits, as it was last written: `day 60.00 2, card (card …7788) 10.00 1`
+    pub(super) fn used_text(&self, account: &str) -> String {
+        let task = &self.tasks[self.owner(account) as usize];
+        let usages = task.state.values(LIMIT_USAGES);
+        let own = usages.into_iter().filter(|(key, _)| key.starts_with(&Usage::prefix(account)));
+        let texts = own.filter(|(_, usage)| usage.amount_minor != 0 || usage.payments != 0).map(|(_, usage)| {
+            let minor = i64::try_from(usage.amount_minor).expect("fits 64 bits");
+            let subject = if usage.subject.is_empty() { String::new() } else { format!("({}) ", usage.subject) };
+            format!("{} {subject}{} {}", usage.limit, money(minor, usage.currency.as_str()), usage.payments)
+        });
+        texts.collect::<Vec<_>>().join(", ")
     }
 
     /// `outcome ACSC ok fee 0.40, update RJCT credit_account_closed fee 0.00`

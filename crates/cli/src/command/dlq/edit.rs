@@ -1,6 +1,7 @@
 //! `dlq edit`: other values than those that failed, judged anew. The plan keeps what was changed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use tidemill_runtime::registry::SchemaRegistry;
 use tidemill_runtime::replay::{Edit, Item, Letter, LoopGuard, Plan, Verdict};
 
+use super::script::Script;
 use super::{plan, visit_letters};
 use crate::args::{DlqEditArgs, Global};
 use crate::exit::{Exit, Failure};
@@ -17,7 +19,7 @@ use crate::session::{Access, Session};
 pub(super) fn run(global: &Global, args: &DlqEditArgs) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
     let mut read = plan::read(&args.plan)?;
-    let changed = change(&session, &mut read, &patch_of(args)?, args.code.as_deref(), &args.only)?;
+    let changed = change(&session, &mut read, &mending(args)?, args.code.as_deref(), &args.only)?;
     if changed == 0 {
         return Err(Failure::new(Exit::Findings, "no letter of the plan is meant")
             .hint("`--code` and `--only` choose among the letters of the plan."));
@@ -27,15 +29,40 @@ pub(super) fn run(global: &Global, args: &DlqEditArgs) -> Result<Exit, Failure> 
     Ok(Exit::Ok)
 }
 
-/// Applies the patch to the letters of the plan that are meant, and judges them anew. Returns how many those are.
+/// How values are changed.
+#[derive(Debug)]
+pub(in crate::command) enum Mending {
+    Patch(Patch),
+    Script(Box<Script>),
+}
+
+impl Mending {
+    /// Changes the value, and returns what it has changed as a JSON Patch.
+    fn apply(&self, value: &mut Value) -> Result<Value, String> {
+        let patch = match self {
+            Self::Patch(patch) => {
+                json_patch::patch(value, patch).map_err(|error| format!("the patch does not fit: {error}"))?;
+                serde_json::to_value(patch)
+            }
+            Self::Script(script) => {
+                let mended = script.run(value).map_err(|error| format!("the script does not fit: {error}"))?;
+                let patch = serde_json::to_value(json_patch::diff(value, &mended));
+                *value = mended;
+                patch
+            }
+        };
+        patch.map_err(|error| error.to_string())
+    }
+}
+
+/// Changes the letters of the plan that are meant, and judges them anew. Returns how many those are.
 pub(in crate::command) fn change(
     session: &Session,
     plan: &mut Plan,
-    patch: &Patch,
+    mending: &Mending,
     code: Option<&str>,
     only: &[String],
 ) -> Result<usize, Failure> {
-    let patch_json = serde_json::to_value(patch).unwrap_or_default();
     let mut validator = plan::validator(session);
     let items: BTreeMap<(u32, u64), &Item> =
         plan.items.iter().map(|item| ((item.partition, item.offset), item)).collect();
@@ -48,8 +75,8 @@ pub(in crate::command) fn change(
         let place = (letter.place.partition, letter.place.offset);
         let Some(item) = items.get(&place).filter(|item| is_meant(item)) else { return Ok(()) };
         let before = item.edit.as_ref().map(Edit::value);
-        let value = edited(session.registry.as_ref(), &letter, before, patch)?;
-        let edit = Edit::new(&value, patch_json.clone());
+        let (value, patch) = edited(session.registry.as_ref(), &letter, before, mending)?;
+        let edit = Edit::new(&value, patch);
         // What was guarded stays so; what somebody has let pass may.
         let loops = match item.verdict {
             Verdict::Guarded(_) => LoopGuard::On,
@@ -68,13 +95,19 @@ pub(in crate::command) fn change(
     Ok(changed)
 }
 
-fn patch_of(args: &DlqEditArgs) -> Result<Patch, Failure> {
+fn mending(args: &DlqEditArgs) -> Result<Mending, Failure> {
     let wrong = |what: String| Failure::new(Exit::Usage, what);
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())));
+    if let Some(path) = &args.script {
+        let script = Script::compile(&read(path)?).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+        return Ok(Mending::Script(Box::new(script)));
+    }
     if let Some(path) = &args.patch {
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        return serde_json::from_str(&text).map_err(|error| {
+        let patch = serde_json::from_str(&read(path)?).map_err(|error| {
             wrong(format!("{}: {error}", path.display())).hint("A JSON Patch is a list of operations.")
-        });
+        })?;
+        return Ok(Mending::Patch(patch));
     }
     let mut operations = Vec::new();
     for (pointer, value) in &args.value {
@@ -83,16 +116,17 @@ fn patch_of(args: &DlqEditArgs) -> Result<Patch, Failure> {
         })?;
         operations.push(serde_json::json!({"op": "add", "path": pointer, "value": value}));
     }
-    serde_json::from_value(Value::Array(operations)).map_err(|error| wrong(format!("--value: {error}")))
+    let patch = serde_json::from_value(Value::Array(operations)).map_err(|error| wrong(format!("--value: {error}")))?;
+    Ok(Mending::Patch(patch))
 }
 
-/// The changed value, in the encoding of the one that failed.
+/// The changed value, in the encoding of the one that failed, and what was changed.
 fn edited(
     registry: &dyn SchemaRegistry,
     letter: &Letter,
     before: Option<Vec<u8>>,
-    patch: &Patch,
-) -> Result<Vec<u8>, Failure> {
+    mending: &Mending,
+) -> Result<(Vec<u8>, Value), Failure> {
     let bytes = before.or_else(|| letter.value.clone()).unwrap_or_default();
     let place = format!("{} {}@{}", letter.place.topic, letter.place.partition, letter.place.offset);
     let wrong = |what: String| {
@@ -110,13 +144,13 @@ fn edited(
         Some((_, schema)) => avro_to_json(schema, bytes.get(5..).unwrap_or_default()).map_err(wrong)?,
         None => serde_json::from_slice(&bytes).map_err(|error| wrong(format!("its value is not JSON: {error}")))?,
     };
-    json_patch::patch(&mut value, patch).map_err(|error| wrong(format!("the patch does not fit: {error}")))?;
+    let patch = mending.apply(&mut value).map_err(wrong)?;
     match schema {
         Some((id, schema)) => {
             let datum = json_to_avro(&schema, value).map_err(wrong)?;
-            Ok([&[0], id.to_be_bytes().as_slice(), &datum].concat())
+            Ok(([&[0], id.to_be_bytes().as_slice(), &datum].concat(), patch))
         }
-        None => serde_json::to_vec(&value).map_err(|error| wrong(error.to_string())),
+        None => Ok((serde_json::to_vec(&value).map_err(|error| wrong(error.to_string()))?, patch)),
     }
 }
 

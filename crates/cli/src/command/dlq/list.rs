@@ -140,7 +140,12 @@ pub(super) fn stats(global: &Global, topic: Option<&str>, filter: &DlqFilter) ->
 
 pub(super) fn show(global: &Global, topic: &str, partition: u32, offset: u64, unmask: bool) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
-    let filter = Filter { partition: Some(partition), from: Some(offset), to: Some(offset + 1), ..Filter::default() };
+    let filter = Filter {
+        partition: Some(partition),
+        from: Some(offset),
+        to: Some(offset.saturating_add(1)),
+        ..Filter::default()
+    };
     let mut found = None;
     visit_letters(&session, Some(topic), &filter, |letter, resolution| {
         found = Some(shown(&letter, resolution, unmask));

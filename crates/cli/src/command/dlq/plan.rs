@@ -1,5 +1,6 @@
 //! `dlq plan`: which letters would go back, and what would become of each today.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use crate::exit::{Exit, Failure};
 use crate::operations::{actor, filter_of};
 use crate::output::{self, count};
 use crate::session::{Access, Session};
+
+/// Of letters that have one reason in common.
+const PLACES_SHOWN_MAX: usize = 5;
 
 pub(super) fn run(global: &Global, args: &DlqPlanArgs) -> Result<Exit, Failure> {
     let session = Session::open(global, Access::Read)?;
@@ -76,6 +80,17 @@ pub(super) fn read(path: &Path) -> Result<Plan, Failure> {
     Ok(Plan::decode(&std::fs::read_to_string(path).map_err(failure)?)?)
 }
 
+/// Places of letters that are held back, by the reason.
+fn guarded(plan: &Plan) -> BTreeMap<&'static str, Vec<String>> {
+    let mut guarded: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for item in &plan.items {
+        if let Verdict::Guarded(refusal) = &item.verdict {
+            guarded.entry(refusal.message()).or_default().push(format!("{}@{}", item.partition, item.offset));
+        }
+    }
+    guarded
+}
+
 /// What the plan would do, in words.
 pub(in crate::command) fn show(global: &Global, plan: &Plan, path: &Path) -> Result<(), Failure> {
     let counts = plan.counts();
@@ -89,11 +104,10 @@ pub(in crate::command) fn show(global: &Global, plan: &Plan, path: &Path) -> Res
     let mut parts = vec![format!("{} would pass", count(counts.passes))];
     parts.extend(counts.fails.iter().map(|(code, number)| format!("{} still fail with {code}", count(*number))));
     output::line(&parts.join(", "))?;
-    for item in &plan.items {
-        if let Verdict::Guarded(refusal) = &item.verdict {
-            let place = format!("{} {}@{}", plan.topic, item.partition, item.offset);
-            eprintln!("left where it is: {place}: {}", refusal.message());
-        }
+    for (message, places) in guarded(plan) {
+        let shown = places.iter().take(PLACES_SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
+        let more = if places.len() > PLACES_SHOWN_MAX { ", …" } else { "" };
+        eprintln!("left where they are: {}: {message} ({shown}{more})", count(places.len() as u64));
     }
     if counts.edited > 0 {
         output::line(&format!("{} edited", count(counts.edited)))?;

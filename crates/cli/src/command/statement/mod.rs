@@ -27,8 +27,10 @@ pub(super) fn run(global: &Global, args: &StatementArgs) -> Result<Exit, Failure
         .statement(&args.account, period)
         .map_err(|error| session::sink_failure(&plan.name, error))?
         .ok_or_else(|| {
-            Failure::new(Exit::Findings, format!("{} has no account `{}`", plan.name, args.account))
-                .hint("Look at the name, and with `tidemill status` at how far the sink is.")
+            Failure::new(Exit::Findings, format!("{}: `{}` has no statement", plan.name, args.account)).hint(
+                "Either there is no such account (look at the name, and with `tidemill status` at how far the sink is), or \
+                 it is an internal one that only carries the other side of entries.",
+            )
         })?;
     statement.check().map_err(|error| {
         Failure::new(Exit::Findings, format!("{}: the statement does not add up: {error}", plan.name)).hint(

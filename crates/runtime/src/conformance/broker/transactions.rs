@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Environment, begin_with, eventually, kind, poll, send, value_text};
-use crate::broker::{BrokerErrorKind, Isolation, TopicPartition};
+use super::{Environment, POLL, begin_with, eventually, kind, poll, send, value_text};
+use crate::broker::{BrokerErrorKind, Isolation, RecordBatch, TopicPartition};
 
 fn partition_of(environment: &Environment) -> TopicPartition {
     TopicPartition::new(environment.topic("out", 2), 1)
@@ -71,6 +71,36 @@ pub(super) fn aborts_and_commits_alternate(environment: &Environment) {
         }
     }
     assert_eq!(environment.settled(&partition), ["1", "3", "5", "7", "9"]);
+}
+
+pub(super) fn every_offset_is_accounted_for(environment: &Environment) {
+    let partition = partition_of(environment);
+    let [mut one, mut two] = ["a", "b"].map(|id| environment.transactional(id));
+    for number in 0..6 {
+        begin_with(one.as_mut(), &partition, &["1", "2", "3"], environment.deadline());
+        begin_with(two.as_mut(), &partition, &["4"], environment.deadline());
+        let ends = [number % 2 == 0, number % 3 == 0];
+        for (producer, is_kept) in [&mut one, &mut two].into_iter().zip(ends) {
+            let ended =
+                if is_kept { producer.commit(environment.deadline()) } else { producer.abort(environment.deadline()) };
+            ended.expect("the transaction ends");
+        }
+        environment.write(&partition, &["beside"]);
+    }
+    assert_eq!(environment.settled(&partition).len(), 3 * 3 + 2 + 6);
+    for first in 0..3 {
+        let mut reader = environment.reader(&partition, first);
+        let (mut next_offset, mut batch) = (first, RecordBatch::default());
+        eventually("everything is read", environment.deadline(), || {
+            reader.poll(&mut batch, 2, POLL).expect("the partition can be read");
+            for meta in batch.metas() {
+                assert_eq!(meta.offset, next_offset + meta.passed_over, "from {first}");
+                next_offset = meta.offset + 1;
+            }
+            batch.is_empty() && reader.reached_end(&partition)
+        });
+        assert!(next_offset >= 17, "read to {next_offset} only");
+    }
 }
 
 pub(super) fn a_commit_spans_partitions(environment: &Environment) {

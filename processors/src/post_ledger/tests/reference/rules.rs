@@ -81,7 +81,7 @@ impl Reference {
     fn needed(&self, pay: &Pay, held: i128, authorised: i128) -> i128 {
         let amount = i128::from(pay.amount_minor);
         match pay.payment_type {
-            Type::Transfer | Type::Deposit | Type::Withdrawal => amount + i128::from(pay.fee_minor),
+            Type::Transfer | Type::Deposit | Type::Withdrawal => amount + on_top(pay),
             Type::FxExchange | Type::Journal => amount,
             Type::Authorise => amount,
             Type::Increment => amount - authorised,

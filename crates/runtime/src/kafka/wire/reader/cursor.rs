@@ -16,6 +16,8 @@ pub(super) struct Cursor {
     pub(super) since: u64,
     /// Of the next record to hand out.
     next_offset: i64,
+    /// Offsets since the last record that hold nothing for anybody to read.
+    passed_over: u64,
     /// Of the next record to ask for.
     pub(super) fetch_offset: i64,
     chunks: VecDeque<Chunk>,
@@ -48,6 +50,7 @@ impl Cursor {
             number,
             since,
             next_offset: offset,
+            passed_over: 0,
             fetch_offset: offset,
             chunks: VecDeque::new(),
             plain: Vec::new(),
@@ -100,7 +103,12 @@ impl Cursor {
                 continue;
             };
             if self.open.is_none() {
-                if transactions.leave_out(&head)? || head.last_offset() < self.next_offset {
+                let is_left_out = transactions.leave_out(&head)?;
+                if is_left_out || head.last_offset() < self.next_offset {
+                    let first = head.base_offset.max(self.next_offset);
+                    if is_left_out {
+                        self.passed_over += u64::try_from(head.last_offset() + 1 - first).unwrap_or_default();
+                    }
                     self.next_offset = self.next_offset.max(head.last_offset() + 1);
                     let _handed_out = bytes.split_to(size);
                     continue;
@@ -121,7 +129,17 @@ impl Cursor {
                 let TopicPartition { topic, partition } = &self.partition;
                 let mut headers = record.headers;
                 let headers = (0..record.header_count).map_while(|_| headers.header().ok());
-                batch.push(topic, *partition, offset, record.timestamp_ms, record.key, record.value, headers);
+                let passed_over = std::mem::take(&mut self.passed_over);
+                batch.push(
+                    topic,
+                    *partition,
+                    offset,
+                    passed_over,
+                    record.timestamp_ms,
+                    record.key,
+                    record.value,
+                    headers,
+                );
             }
             if left > 0 {
                 self.open = Some((self.plain.len() - fields.0.len(), left));
@@ -291,10 +309,25 @@ mod tests {
             (&[marker(9, 7, ABORT)], 0),
         ]);
         let mut cursor = cursor(0);
-        cursor.take(data(all, &[(7, 8), (7, 0)]), 10).expect("it can be read");
+        cursor.take(data(all.clone(), &[(7, 8), (7, 0)]), 10).expect("it can be read");
         let seen: Vec<u64> = read(&mut cursor, 100).into_iter().map(|(offset, _)| offset).collect();
         assert_eq!(seen, [1, 4, 7]);
         assert!(cursor.reached_end(), "markers count as read");
+        // Handed out singly, and begun in the middle.
+        for (from, expected) in
+            [(0, vec![(1, 1), (4, 2), (7, 2)]), (1, vec![(1, 0), (4, 2), (7, 2)]), (6, vec![(7, 1)])]
+        {
+            let mut cursor = self::cursor(from);
+            cursor.take(data(all.clone(), &[(7, 8), (7, 0)]), 10).expect("it can be read");
+            let mut batch = RecordBatch::default();
+            let mut seen = Vec::new();
+            while !cursor.reached_end() {
+                batch.clear();
+                cursor.pull(&mut batch, 1, usize::MAX).expect("it can be read");
+                seen.extend(batch.metas().iter().map(|meta| (meta.offset, meta.passed_over)));
+            }
+            assert_eq!(seen, expected, "from {from}");
+        }
     }
 
     #[test]

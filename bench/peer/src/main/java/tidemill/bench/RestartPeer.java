@@ -76,10 +76,12 @@ public final class RestartPeer {
         properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, arguments.number("threads"));
         properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, arguments.number("commit-ms"));
         properties.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
+        properties.put(StreamsConfig.NUM_STANDBY_REPLICAS_CONFIG, 1);
+        properties.put(StreamsConfig.PROBING_REBALANCE_INTERVAL_MS_CONFIG, 60_000L);
         properties.put(StreamsConfig.ROCKSDB_CONFIG_SETTER_CLASS_CONFIG, RocksTuning.class);
 
         putConsumer(properties, ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
-        putConsumer(properties, ConsumerConfig.GROUP_INSTANCE_ID_CONFIG, prefix + "-a");
+        putConsumer(properties, ConsumerConfig.GROUP_INSTANCE_ID_CONFIG, prefix + "-" + arguments.text("instance"));
         putConsumer(properties, ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, 6_000);
         putConsumer(properties, ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, 1_000);
         putConsumer(properties, ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG, 10);

@@ -1,161 +1,49 @@
-//! `tidemill produce`: records from JSON lines or CSV into a topic.
+//! What is read: JSON lines or CSV.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value};
-use tidemill_core::{EventTime, partition};
-use tidemill_runtime::broker::{Broker, BrokerError, BrokerErrorKind, Outgoing, Producer, ProducerOptions};
+use tidemill_core::EventTime;
 
-use crate::args::{Global, ProduceArgs};
+use crate::args::ProduceArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Progress};
-use crate::session::{Access, Session};
-use crate::stop::Stop;
-
-const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
-const FLUSH_RECORDS: u64 = 20_000;
 
 /// One record to write.
-struct Line {
-    key: Option<String>,
-    value: Vec<u8>,
-    timestamp_ms: Option<i64>,
+pub(super) struct Line {
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Vec<u8>,
+    pub(super) timestamp_ms: Option<i64>,
 }
 
 /// Why a line gives no record.
-enum LineError {
+pub(super) enum LineError {
     /// This line cannot be made into a record; the next one may.
-    Unusable(String),
+    Unusable(Unusable),
     /// The input cannot be read any further.
     Unreadable(String),
 }
 
-type Lines<'a> = Box<dyn Iterator<Item = Result<Line, LineError>> + 'a>;
-
-pub(super) fn run(global: &Global, args: &ProduceArgs) -> Result<Exit, Failure> {
-    let session = Session::open(global, Access::Write)?;
-    if matches!(session.topology.broker, tidemill_topology::plan::Broker::Embedded { .. }) {
-        session.provision()?;
-    }
-    let mut target = Target::open(&session.broker, &args.topic)?;
-    let stop = Stop::on_signals()?;
-    let mut progress = Progress::new("produced", args.total.or(args.limit).unwrap_or(0));
-    let started_at = Instant::now();
-    let mut seen = HashSet::new();
-    let (mut done, mut skipped) = (0_u64, 0_u64);
-    for (number, line) in (1_u64..).zip(lines(args)?) {
-        if stop.is_set() || args.limit.is_some_and(|limit| done >= limit) {
-            break;
-        }
-        let line = match line {
-            Ok(line) => line,
-            Err(LineError::Unusable(message)) => {
-                skipped += 1;
-                tracing::warn!(line = number, error = message, "line skipped");
-                continue;
-            }
-            Err(LineError::Unreadable(message)) => {
-                target.flush()?;
-                let message = format!("the input cannot be read after line {}: {message}", number - 1);
-                return Err(
-                    Failure::new(Exit::Partial, message).hint(format!("{done} records were written before it."))
-                );
-            }
-        };
-        if args.distinct && !line.key.as_ref().is_some_and(|key| seen.insert(key.clone())) {
-            continue;
-        }
-        let now_ms = session.clock.unix_ms();
-        let timestamp_ms = line.timestamp_ms.unwrap_or(now_ms);
-        match target.send(line.key.as_deref().map(str::as_bytes), &line.value, timestamp_ms) {
-            Err(error) if error.kind == BrokerErrorKind::RecordRefused => {
-                skipped += 1;
-                tracing::warn!(line = number, %error, "line skipped");
-                continue;
-            }
-            sent => sent?,
-        }
-        done += 1;
-        if done.is_multiple_of(FLUSH_RECORDS) {
-            target.flush()?;
-        }
-        if let Some(rate) = args.rate {
-            pace(started_at, done, rate);
-        }
-        progress.set(done);
-    }
-    target.flush()?;
-    progress.finish();
-    let seconds = started_at.elapsed().as_secs_f64();
-    let result = serde_json::json!({"event": "result", "topic": args.topic, "records": done, "skipped": skipped, "seconds": (seconds * 1000.0).round() / 1000.0});
-    if global.json {
-        output::json(&result)?;
-    } else {
-        eprintln!("{} records to {} in {seconds:.1} s, {skipped} lines skipped", output::count(done), args.topic);
-    }
-    Ok(match (stop.is_set(), skipped) {
-        (true, _) => Exit::Interrupted,
-        (false, 0) => Exit::Ok,
-        (false, _) => Exit::Partial,
-    })
+/// What is wrong with a line.
+pub(super) struct Unusable {
+    /// Where the line was to become an event.
+    pub(super) code: Option<&'static str>,
+    /// `tiers[1].rate`; empty for the whole line.
+    pub(super) field: String,
+    pub(super) message: String,
 }
 
-/// A topic to write to, with keys in the partitions where Kafka's own producers put them.
-pub(super) struct Target {
-    producer: Box<dyn Producer>,
-    topic: String,
-    partitions: u32,
-    without_key: u32,
-}
-
-impl Target {
-    pub(super) fn open(broker: &Arc<dyn Broker>, topic: &str) -> Result<Self, Failure> {
-        let topics = broker.topics()?;
-        let info = topics.iter().find(|info| info.name == topic).ok_or_else(|| {
-            let failure = Failure::new(Exit::Findings, format!("there is no topic {topic} on {}", broker.describe()));
-            match tidemill_core::diagnostic::nearest(topic, topics.iter().map(|info| info.name.as_str())) {
-                Some(near) => failure.hint(format!("Did you mean {near}?")),
-                None => failure.hint("Create the topology's topics with `tidemill apply`."),
-            }
-        })?;
-        let producer = broker.producer(&ProducerOptions::Idempotent)?;
-        Ok(Self { producer, topic: topic.to_owned(), partitions: info.partitions, without_key: 0 })
-    }
-
-    pub(super) fn send(&mut self, key: Option<&[u8]>, value: &[u8], timestamp_ms: i64) -> Result<(), BrokerError> {
-        let partition = match key {
-            Some(key) => partition::partition_of(key, self.partitions),
-            None => {
-                self.without_key = (self.without_key + 1) % self.partitions;
-                self.without_key
-            }
-        };
-        self.producer.send(&Outgoing {
-            topic: &self.topic,
-            partition,
-            timestamp_ms,
-            key,
-            value: Some(value),
-            headers: &[],
-        })
-    }
-
-    pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        Ok(self.producer.flush(FLUSH_DEADLINE)?)
+impl From<String> for Unusable {
+    fn from(message: String) -> Self {
+        Self { code: None, field: String::new(), message }
     }
 }
 
-fn pace(started_at: Instant, done: u64, rate: u64) {
-    let due = Duration::from_micros(done.saturating_mul(1_000_000) / rate.max(1));
-    std::thread::sleep(due.saturating_sub(started_at.elapsed()));
-}
+pub(super) type Lines<'a> = Box<dyn Iterator<Item = Result<Line, LineError>> + 'a>;
 
-fn lines(args: &ProduceArgs) -> Result<Lines<'_>, Failure> {
+pub(super) fn lines(args: &ProduceArgs) -> Result<Lines<'_>, Failure> {
     let input: Box<dyn Read> = match &args.file {
         None => Box::new(std::io::stdin()),
         Some(path) => {
@@ -179,7 +67,7 @@ fn json_lines(args: &ProduceArgs, input: Box<dyn Read>) -> Lines<'_> {
         let parsed: Option<Map<String, Value>> = serde_json::from_slice(&value).ok();
         let field = |name: &str| parsed.as_ref().and_then(|parsed| parsed.get(name)).and_then(Value::as_str);
         let timestamp_ms = field(&args.time).and_then(EventTime::parse).map(EventTime::millis);
-        Ok(Line { key: field(&args.key).map(ToOwned::to_owned), timestamp_ms, value })
+        Ok(Line { key: field(&args.key).map(|key| key.as_bytes().to_vec()), timestamp_ms, value })
     }))
 }
 
@@ -197,7 +85,7 @@ fn csv_lines(args: &ProduceArgs, input: Box<dyn Read>) -> Result<Lines<'_>, Fail
     Ok(Box::new(reader.into_records().map(move |row| {
         let row = row.map_err(|error| match error.is_io_error() {
             true => LineError::Unreadable(error.to_string()),
-            false => LineError::Unusable(error.to_string()),
+            false => LineError::Unusable(error.to_string().into()),
         })?;
         let mut record = Map::new();
         for (path, template) in &fields {
@@ -205,8 +93,8 @@ fn csv_lines(args: &ProduceArgs, input: Box<dyn Read>) -> Result<Lines<'_>, Fail
         }
         let text = |name: &str| record.get(name).and_then(Value::as_str);
         let timestamp_ms = text(&args.time).and_then(EventTime::parse).map(EventTime::millis);
-        let key = text(&args.key).map(ToOwned::to_owned);
-        let value = serde_json::to_vec(&record).map_err(|error| LineError::Unusable(error.to_string()))?;
+        let key = text(&args.key).map(|key| key.as_bytes().to_vec());
+        let value = serde_json::to_vec(&record).map_err(|error| LineError::Unusable(error.to_string().into()))?;
         Ok(Line { key, value, timestamp_ms })
     })))
 }
