@@ -137,6 +137,20 @@ impl Started {
         }
     }
 
+    /// The next line on standard error that holds `text`; `None` once the program has ended.
+    pub(crate) fn line_with(&mut self, text: &str) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            let bytes = self.stderr.read_line(&mut line).expect("can be read");
+            self.read.push_str(&line);
+            match bytes {
+                0 => return None,
+                _ if line.contains(text) => return Some(line),
+                _ => {}
+            }
+        }
+    }
+
     /// Waits until lines on standard error have held all of these, in whatever order.
     pub(crate) fn wait_for_all(&mut self, texts: &[String]) {
         let mut missing: Vec<&String> = texts.iter().collect();
