@@ -120,7 +120,8 @@ impl sql::SqlLab for PostgresLab {
     }
 
     fn columns(&mut self, table: &str) -> Vec<String> {
-        let of_table = format!("FROM information_schema.columns WHERE table_name = '{table}'");
+        let of_table =
+            format!("FROM information_schema.columns WHERE table_name = '{table}' AND table_schema = current_schema()");
         self.texts(&self.url(), &format!("SELECT column_name::text {of_table} ORDER BY column_name COLLATE \"C\""))
     }
 }

@@ -208,6 +208,11 @@ pub static CONDITIONS: &[Condition] = &[
         remedy: "It is tried again, ever more slowly up to 5 s, and goes on by itself. The read model is behind meanwhile.",
     },
     Condition {
+        code: "sink_went_back",
+        summary: "The database of a sink stands further back than what it was told: it was restored, or lost its last writes.",
+        remedy: "Nothing has to be done: the sink writes again what is missing.",
+    },
+    Condition {
         code: "stable_offset_stuck",
         summary: "A transaction of somebody else does not end, and nothing behind it can be read.",
         remedy: "`tidemill txn list` shows whose it is. If its producer is alive, wait for it; if `tidemill txn find-hanging` \

@@ -24,12 +24,15 @@ use crate::worker::membership::end_membership;
 use crate::worker::{OnStop, Shared, VALUE_SCHEMA_UNKNOWN, VALUE_UNREADABLE};
 
 const SINK_UNAVAILABLE: &str = "sink_unavailable";
+const SINK_WENT_BACK: &str = "sink_went_back";
 const RECORDS_PER_BATCH_MAX: usize = 5_000;
 const POLL_WAIT: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
 const FLUSH_DEADLINE: Duration = Duration::from_secs(10);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+/// How often a sink that has nothing to write looks whether what it wrote is still there.
+const POSITIONS_LOOK: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SinkWorkerError {
@@ -52,6 +55,9 @@ pub struct SinkWorker {
     reader: Box<dyn Reader>,
     batch: RecordBatch,
     tasks: BTreeMap<u32, SinkTask>,
+    /// Tasks that have been written since they were claimed.
+    written: BTreeSet<u32>,
+    looked_at: Duration,
     backoff: Backoff,
     /// Questions in a row that the database did not answer.
     failures: u32,
@@ -77,6 +83,8 @@ impl SinkWorker {
             member: None,
             batch: RecordBatch::default(),
             tasks: BTreeMap::new(),
+            written: BTreeSet::new(),
+            looked_at: Duration::ZERO,
             backoff: Backoff::new(RETRY_WAIT_MIN, RETRY_WAIT_MAX, &slot),
             failures: 0,
             shared,
@@ -113,7 +121,33 @@ impl SinkWorker {
         let batch = std::mem::take(&mut self.batch);
         let result = self.write_all(&batch, stop);
         self.batch = batch;
-        result
+        result?;
+        if self.batch.is_empty() { self.check_positions(stop) } else { Ok(()) }
+    }
+
+    /// A database that was restored, or lost its last writes when it was killed, stands further back than it was told. The
+    /// next write would find that out; as long as there is none, nobody would.
+    fn check_positions(&mut self, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
+        let now = self.shared.clock.now();
+        if self.written.is_empty() || now.saturating_sub(self.looked_at) < POSITIONS_LOOK {
+            return Ok(());
+        }
+        self.looked_at = now;
+        // One that does not answer is waited for by the next write.
+        let Ok(stored) = self.sink.positions() else { return Ok(()) };
+        for task in self.written.clone() {
+            let of_task: Vec<_> = stored.iter().filter(|position| position.partition == task).collect();
+            let Some(told) = self.tasks.get(&task) else { continue };
+            let is_behind = of_task.is_empty()
+                || of_task
+                    .iter()
+                    .any(|stored| told.get(&stored.topic).is_some_and(|told| stored.next_offset < told.next_offset));
+            if is_behind {
+                tracing::warn!(code = SINK_WENT_BACK, sink = self.plan.name, task, "writing again what is gone");
+                self.claim(task, stop)?;
+            }
+        }
+        Ok(())
     }
 
     fn poll_membership(&mut self, stop: &AtomicBool) -> Result<(), SinkWorkerError> {
@@ -182,12 +216,14 @@ impl SinkWorker {
             of_task.insert(topic, position);
         }
         self.tasks.insert(task, of_task);
+        self.written.remove(&task);
         self.answered();
         Ok(())
     }
 
     fn drop_task(&mut self, task: u32) -> Result<(), BrokerError> {
         self.health.remove_task(task);
+        self.written.remove(&task);
         for topic in self.tasks.remove(&task).unwrap_or_default().into_keys() {
             self.reader.unassign(&TopicPartition::new(topic, task))?;
         }
@@ -240,6 +276,7 @@ impl SinkWorker {
                 match self.sink.write(&sink_batch) {
                     Ok(()) => {
                         self.answered();
+                        self.written.insert(task);
                         let name = [self.plan.name.as_str()];
                         self.shared.telemetry.sink_records.with_label_values(&name).inc_by(indices.len() as u64);
                         return Ok(());

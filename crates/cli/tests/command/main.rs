@@ -23,6 +23,7 @@ mod parked;
 mod reconcile;
 mod records;
 mod reprocess;
+mod sinks;
 mod sql;
 mod statement;
 mod tidemill;

@@ -74,6 +74,10 @@ enum Drained {
 }
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
+    if args.instances == 0 && !args.faults.is_empty() {
+        return Err(Failure::new(Exit::Usage, "--faults hits processes that `verify` itself has started")
+            .hint("Say how many with `--instances`; that needs Kafka."));
+    }
     let stop = Stop::on_signals()?;
     let session = Arc::new(Session::open(global, Access::Write)?);
     let places = Places::of(&session.topology)?;
@@ -122,10 +126,6 @@ fn start_workers(global: &Global, args: &VerifyArgs, session: &Arc<Session>) -> 
         }
         (true, _) => Err(Failure::new(Exit::Usage, "the embedded broker belongs to one process: no --instances there")
             .hint("Leave `--instances` out, or use Kafka.")),
-        (false, 0) if !args.faults.is_empty() => {
-            Err(Failure::new(Exit::Usage, "--faults hits processes that `verify` itself has started")
-                .hint("Say how many with `--instances`."))
-        }
         (false, 0) => Ok(Workers::Elsewhere),
         (false, _) => Ok(Workers::Processes(Box::new(Fleet::start(global, args)?))),
     }
