@@ -141,12 +141,14 @@ fn a_colour_shares_inputs_and_nothing_else() {
         shared,
         [
             "accounts.requested.v1",
+            "calendars.posting.v1",
             "customers.preferences.v1",
             "fees.schedules.v1",
             "fraud.labels.v1",
             "fraud.rules.v1",
             "fx.rates.v1",
             "ops.audit.v1",
+            "payments.limits.v1",
             "payments.reprocess",
             "payments.requested.v1",
         ]

@@ -174,7 +174,7 @@ const PROCESSORS: &[&ProcessorSpec] = &[
     },
     &ProcessorSpec {
         name: "charge_fee",
-        signatures: &[step(SCORED, Some(PRICED))],
+        signatures: &[step(SCORED, Some(PRICED)), step(COMMAND, Some(COMMAND))],
         references: &[reference("fee_schedules", SCHEDULE)],
         build: |settings| check_schedules(settings).map(|()| Box::new(PassOn) as Box<dyn Processor>),
         ..PLAIN
