@@ -293,9 +293,9 @@ impl StoreFactory for BadDisk {
         Ok(Arc::new(BadStore { store, disk: self.clone(), is_of_task_1: directory.ends_with("1") }))
     }
 
-    /// So few that most transactions are written out.
+    /// Less than a checkpoint takes, so that every transaction is written out.
     fn write_buffer_bytes_max(&self) -> usize {
-        400
+        100
     }
 
     fn discard(&self, directory: &Path) -> Result<(), StoreError> {
