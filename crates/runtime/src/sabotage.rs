@@ -61,7 +61,6 @@ bugs! {
     ForgetOwned "forget_owned" "Does not start the tasks it owns when an attempt to take them up again fails.",
     ReadFailureIsReject "read_failure_is_reject" "Takes a store that cannot be read for a fault of the record.",
     ForgetFrozen "forget_frozen" "Does not look at the changes that are on their way to the disk.",
-    ForgetReach "forget_reach" "Does not note how far the keys of a store reach that it has written to the disk.",
     CleanEarly "clean_early" "Takes a pass over the state for complete when it has looked at its first entries.",
     SkipCleaned "skip_cleaned" "Follows a log that was cleaned past the place where its store stands.",
     CarryStale "carry_stale" "Carries what is on the disk although it was changed since.",

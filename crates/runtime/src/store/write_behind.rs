@@ -248,11 +248,7 @@ impl WriteBehind {
                 self.failure = Some(error.clone());
                 return Err(error);
             }
-            Ok(Ok(last_keys)) => {
-                if !sabotaged!(ForgetReach) {
-                    self.reach.get_mut().extend(last_keys);
-                }
-            }
+            Ok(Ok(last_keys)) => self.reach.get_mut().extend(last_keys),
         }
         self.writing = None;
         self.durable_offset = self.frozen.next_offset;
